@@ -1,0 +1,1 @@
+"""The `overlord` command: arguments in, sentences and an exit code out."""

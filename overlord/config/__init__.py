@@ -1,0 +1,1 @@
+"""TOML text in, frozen attrs objects out, with every mistake at once."""

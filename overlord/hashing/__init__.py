@@ -1,0 +1,1 @@
+"""Key in, number or node index out: key hash functions, rings, hash tags. Pure."""

@@ -1,0 +1,1 @@
+"""Where log events and numbers go. Knows nothing of what they are about."""

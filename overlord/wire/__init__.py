@@ -1,0 +1,1 @@
+"""Codecs: bytes in, frames out, and back. No I/O, no Twisted."""
