@@ -1,4 +1,5 @@
 # What the compiled modules use of Cython's pure mode, for mypy.
+import builtins
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -6,7 +7,7 @@ _T = TypeVar("_T")
 
 compiled: bool
 Py_ssize_t: TypeAlias = int
-int: TypeAlias = int  # noqa: PYI042
+int: TypeAlias = builtins.int  # noqa: PYI042
 bint: TypeAlias = bool
 uchar: TypeAlias = int
 uint: TypeAlias = int

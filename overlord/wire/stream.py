@@ -1,0 +1,222 @@
+"""
+Streams: what goes in and out of a connection, without the connection.
+
+    bytes read -> Stream.take_in -> (a subclass) feed -> decisions -> other streams' `outgoing`
+    Outbox.flush -> each touched stream's Carrier.flush -> bytes written
+
+A `Stream` is the side that decides: it is fed bytes, and says by its fields what shall become of its
+connection. A `Carrier` is the side that moves bytes: a transport of the hub, or a Twisted Protocol. The
+`Outbox` collects the streams that have something to say, so that all that is decided in one round of
+events leaves in one write for each connection: first to the nodes, then to the clients.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.overlord.wire.buffer import Buffer
+else:
+    from overlord.wire.buffer import Buffer
+
+    OPEN, FINISH, ABORT = 0, 1, 2
+
+STILL_OPEN, FINISHING, ABORTING = 0, 1, 2
+"""What `Stream.closing` says: open; to be closed when all is written; to be closed at once."""
+
+MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
+"""Bytes of room that a read into a stream's own buffer gets at least."""
+
+
+@cython.cclass
+class Carrier:
+    """What moves the bytes of one stream."""
+
+    def flush(self) -> object:
+        """Write what is outgoing, then do as `closing` and `paused` say. Must not raise."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Stream:
+    """
+    One connection as the deciding side sees it.
+
+    Attributes:
+        incoming: bytes that were read and are not used up: part of a frame, or requests that wait.
+        outgoing: bytes to be written.
+        closing: whether the carrier shall end the connection, and how.
+        paused: whether the carrier shall stop reading.
+        ended: whether the peer has ended its side.
+        reason: why it is closed, for the log.
+        wanted: how many bytes `incoming` will hold when its frame is whole, as far as announced; 0: unknown.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.incoming = Buffer()
+        self.outgoing = Buffer()
+        self.carrier = None
+        self.outbox = outbox
+        self.closing = OPEN
+        self.paused = False
+        self.ended = False
+        self.reason = ""
+        self.wanted = 0
+        self.is_node = False
+        self.touched = False
+        self.hungry = False
+        self.in_incoming = False
+        self.stolen = False
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    def feed(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Use up what can be used of `p[start:end]`; return the index of the first byte that is kept."""
+        raise NotImplementedError
+
+    def receive(self, data: bytes) -> None:
+        """Take Python bytes that were read."""
+        self.take_in(data, 0, len(data))
+
+    def take_in(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        """Take bytes that were read, and keep of them what cannot be used yet."""
+        used: cython.Py_ssize_t
+        self.bytes_received += end - start
+        if self.incoming.size() == 0:
+            used = self.feed(p, start, end)
+            if used < end:
+                self.incoming.append(p, used, end)
+            return 0
+        self.incoming.append(p, start, end)
+        return self.feed_incoming()
+
+    def feed_incoming(self) -> int:
+        """Use up what can be used of `incoming`, to whose end a read has just been added."""
+        used: cython.Py_ssize_t
+        self.in_incoming = True
+        self.stolen = False
+        used = self.feed(self.incoming.p, self.incoming.start, self.incoming.end)
+        self.in_incoming = False
+        if self.stolen:
+            self.stolen = False
+        else:
+            self.incoming.consume(used - self.incoming.start)
+        return 0
+
+    def go_on(self) -> object:
+        """Use up what waited in `incoming`."""
+        return None
+
+    def end_of_input(self) -> object:
+        """The peer will send no more."""
+        return None
+
+    def written(self) -> object:
+        """The carrier has written everything that was outgoing."""
+        return None
+
+    def touch(self) -> None:
+        """Have the carrier look at this stream at the end of the round."""
+        if not self.touched:
+            self.touched = True
+            self.outbox.add(self)
+
+    def set_paused(self, paused: cython.bint) -> None:
+        if self.paused != paused:
+            self.paused = paused
+            self.touch()
+
+    def close(self, how: cython.int, reason: str) -> None:
+        """End the connection: FINISHING after all is written, ABORTING at once."""
+        if how > self.closing:
+            self.closing = how
+            if not self.reason:
+                self.reason = reason
+            self.touch()
+
+
+@cython.final
+@cython.cclass
+class Outbox:
+    """
+    The streams of one process that have something to be done at the end of a round.
+
+    Who runs rounds sets `in_round` while streams are fed, and calls `flush` afterwards. What is touched
+    outside a round (by a timer, a slow path, a Twisted transport) calls `schedule`, once, which has to see
+    to it that `flush` is called before the reactor sleeps.
+    """
+
+    def __init__(self) -> None:
+        self.nodes = []
+        self.clients = []
+        self.hungry = []
+        self.schedule = None
+        self.failed = None
+        self.scheduled = False
+        self.in_round = False
+
+    def add(self, stream: Stream) -> None:
+        if stream.is_node:
+            self.nodes.append(stream)
+        else:
+            self.clients.append(stream)
+        self._wake()
+
+    def add_hungry(self, stream: Stream) -> None:
+        """Let a stream that waits with requests go on at the end of the round."""
+        if not stream.hungry:
+            stream.hungry = True
+            self.hungry.append(stream)
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self.in_round and not self.scheduled and self.schedule is not None:
+            self.scheduled = True
+            self.schedule()
+
+    def flush(self) -> object:
+        """
+        Let hungry streams go on, and carriers write, until nobody has anything left.
+
+        It ends, because each stream that goes on uses up bytes that were read before. What one stream does
+        wrong (our bug) ends that stream alone: `failed(stream)` is called while the exception is handled.
+        """
+        stream: Stream
+        waiting: list
+        was_in_round: cython.bint = self.in_round
+        self.in_round = True
+        try:
+            while self.hungry or self.nodes or self.clients:
+                if self.hungry:
+                    waiting = self.hungry
+                    self.hungry = []
+                    for stream in waiting:
+                        stream.hungry = False
+                        try:
+                            stream.go_on()
+                        except Exception:
+                            self.failed(stream)
+                if self.nodes:
+                    waiting = self.nodes
+                    self.nodes = []
+                    for stream in waiting:
+                        stream.touched = False
+                        try:
+                            if stream.carrier is not None:
+                                stream.carrier.flush()
+                        except Exception:
+                            self.failed(stream)
+                if self.clients:
+                    waiting = self.clients
+                    self.clients = []
+                    for stream in waiting:
+                        stream.touched = False
+                        try:
+                            if stream.carrier is not None:
+                                stream.carrier.flush()
+                        except Exception:
+                            self.failed(stream)
+        finally:
+            self.in_round = was_in_round
+            self.scheduled = False
+        return None
