@@ -1,0 +1,188 @@
+"""
+The ring: which node a key belongs to.
+
+    key -> the part between the hash tag's two bytes, if there is one -> hash -> first point at or above it
+
+Modula and random go through the same lookup: their points count from 1, so the number looked up is the
+remainder of the hash, or of a random number, and 1.
+
+A ring never changes. Who ejects a node builds a new one of those that are left.
+"""
+
+from collections.abc import Sequence
+from random import getrandbits
+from typing import Literal
+
+import cython
+
+from overlord.errors import OverlordError
+from overlord.hashing.keyhash import Compat, method_number
+from overlord.hashing.points import Distribution, Point, RingNode, points_of
+
+if cython.compiled:
+    from cython.cimports.libc.stdlib import free, malloc
+    from cython.cimports.overlord.hashing.keyhash import hash_bytes
+else:
+    from overlord.hashing.keyhash import hash_bytes
+
+HASH_SPACE = 2**32
+"""How many hashes there are."""
+
+
+@cython.final
+@cython.cclass
+class Ring:
+    """
+    Places keys on nodes, by index into `nodes`.
+
+    Args:
+        nodes: whom to place keys on; the order decides with modula and random, and between equal points.
+        distribution: "ketama", which moves few keys when nodes come or go; "modula", the hash's
+            remainder; or "random", where neither key nor weight counts, as in twemproxy.
+        hash_method: a name of `HASH_METHODS`.
+        hash_tag: two bytes between which lies the part of a key that counts, or none at all.
+        compat: whose rings and hashes to reproduce, overlord's or twemproxy 0.5's, byte for byte.
+        empty_tag: what counts in a key whose tag is empty, as in `{}a`: the "whole" key, the rule of Redis
+            and twemproxy, or the "empty" tag, which sends all such keys to one node, as overlord once did.
+
+    Raises:
+        OverlordError: a name is unknown, a hash tag is not two bytes, or the weights are too large.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[RingNode],
+        distribution: Distribution = "ketama",
+        hash_method: str = "fnv1a_64",
+        hash_tag: bytes = b"",
+        compat: Compat = "overlord",
+        empty_tag: Literal["whole", "empty"] = "whole",
+    ) -> None:
+        if len(hash_tag) not in (0, 2):
+            raise OverlordError(f"a hash_tag is two bytes, such as {{}}, or none, not {hash_tag!r}")
+        if empty_tag not in ("whole", "empty"):
+            raise OverlordError(f"there is no empty_tag {empty_tag!r}; take whole or empty")
+        self.nodes = tuple(nodes)
+        self._method = method_number(hash_method, compat)
+        self._has_tag = len(hash_tag) == 2
+        self._opening, self._closing = hash_tag if hash_tag else b"{}"
+        self._keeps_empty_tag = empty_tag == "empty"
+        points = points_of(nodes, distribution, compat)
+        self._is_random = distribution == "random"
+        self._divisor = points[len(points) - 1][0] if points and distribution != "ketama" else 0
+        self._state = getrandbits(32) | 1
+        self._keep(points)
+
+    if cython.compiled:
+
+        def __dealloc__(self) -> None:
+            free(self._values)
+            free(self._owners)
+            free(self._firsts)
+
+    def _keep(self, points: list[Point]) -> None:
+        """
+        Copy the points to where a lookup finds them without a detour.
+
+        `_firsts` cuts the hashes into parts of equal size, at least as many as there are points, and
+        tells for each where its points begin. So a lookup looks at one or two points, however many there
+        are: with 4 nodes it takes a third of the time that a search through all points takes.
+        """
+        bits = max(len(points).bit_length(), 1)
+        parts = 1 << bits
+        self._count = len(points)
+        self._shift = 32 - bits
+        if cython.compiled:
+            room: cython.size_t = len(points)
+            self._values = cython.cast(cython.p_uint, malloc(room * cython.sizeof(cython.uint)))
+            self._owners = cython.cast(cython.p_int, malloc(room * cython.sizeof(cython.int)))
+            room = parts + 1
+            self._firsts = cython.cast(cython.p_int, malloc(room * cython.sizeof(cython.int)))
+            if not self._firsts or (points and not (self._values and self._owners)):
+                raise MemoryError
+        else:
+            self._values = [0] * len(points)
+            self._owners = [0] * len(points)
+            self._firsts = [0] * (parts + 1)
+        for number, (value, owner) in enumerate(points):
+            self._values[number] = value
+            self._owners[number] = owner
+        number = 0
+        for part in range(parts + 1):
+            while number < len(points) and points[number][0] < part << self._shift:
+                number += 1
+            self._firsts[part] = number
+
+    def node_of_key(self, key: bytes) -> int:
+        """The index of the node to which this key belongs; -1 if there is none."""
+        return int(self.node_of(key, 0, len(key)))
+
+    def node_of(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """The same for the bytes from `start` up to `end`. In compiled code, without a Python object."""
+        mask: cython.uint = 0xFFFFFFFF
+        number: cython.uint
+        opening: cython.Py_ssize_t = start
+        closing: cython.Py_ssize_t
+        if self._count == 0:
+            return -1
+        if self._is_random:
+            self._state ^= (self._state << 13) & mask
+            self._state ^= self._state >> 17
+            self._state ^= (self._state << 5) & mask
+            number = self._state
+        else:
+            if self._has_tag:
+                while opening < end and p[opening] != self._opening:
+                    opening += 1
+                closing = opening + 1
+                while closing < end and p[closing] != self._closing:
+                    closing += 1
+                if closing < end and (closing > opening + 1 or self._keeps_empty_tag):
+                    start, end = opening + 1, closing
+            number = hash_bytes(self._method, p, start, end)
+        if self._divisor:
+            number = number % self._divisor + 1
+        return self._owners[self._first_at_or_above(number)]
+
+    def _first_at_or_above(self, value: cython.uint) -> cython.Py_ssize_t:
+        """The number of the point that takes this value."""
+        part: cython.uint = value >> self._shift
+        low: cython.Py_ssize_t = self._firsts[part]
+        high: cython.Py_ssize_t = self._firsts[part + 1]
+        middle: cython.Py_ssize_t
+        while low < high:
+            middle = (low + high) >> 1
+            if self._values[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < self._count else 0
+
+    def points(self) -> list[tuple[int, int]]:
+        """All points in their order, each with the index of its node."""
+        return [(self._values[i], self._owners[i]) for i in range(self._count)]
+
+    def shares(self) -> list[float]:
+        """For each node, the part of all hashes (with random: of all requests) that it takes."""
+        points = self.points()
+        taken = [0] * len(self.nodes)
+        below = 0
+        for value, owner in points:
+            taken[owner] += value - below
+            below = value
+        if points and not self._divisor:
+            # Hash 0 belongs to the first point, and what lies beyond the last one does, too.
+            taken[points[0][1]] += HASH_SPACE - below
+        return [part / (self._divisor or HASH_SPACE) for part in taken]
+
+
+def spread_problem(hash_method: str, distribution: str) -> str | None:
+    """A sentence for whoever chose a method and a distribution that do not go together, or None."""
+    if distribution == "ketama" and hash_method == "crc32":
+        return (
+            "hash_method crc32 with hash_distribution ketama sends practically all keys to one node, "
+            "because it has 15 bits only: take crc32a, or another method"
+        )
+    return None
