@@ -150,7 +150,11 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def start(log: Path, *command: str) -> subprocess.Popen[bytes]:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, stdin=subprocess.DEVNULL
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
             )
         started.append(process)
         return process
@@ -162,9 +166,7 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture(scope="module")
-def servers(
-    folder: Path, start: Callable[..., subprocess.Popen[bytes]]
-) -> dict[str, list[Server]]:
+def servers(folder: Path, start: Callable[..., subprocess.Popen[bytes]]) -> dict[str, list[Server]]:
     """Real servers: some on ports of their own, some on port 11211 of several addresses."""
 
     def server(name: str, host: str, port: int) -> Server:
@@ -219,9 +221,7 @@ def pools(servers: dict[str, list[Server]]) -> dict[str, Pool]:
         named("many", [f"node{n}" for n in range(25)]),
         named("long", [f"{n}{'x' * (267 + n)}" for n in range(5)]),
         named("alike", [f"{'x' * 272}{'y' * (5 - n)}" for n in range(5)]),
-        evolve(
-            named("modula-aliases", ["bb", "aaa", "b", "B", "a"], ODD), distribution="modula"
-        ),
+        evolve(named("modula-aliases", ["bb", "aaa", "b", "B", "a"], ODD), distribution="modula"),
         Pool(
             "default-port",
             [f"{s.host}:{s.port}:1" for s in default],
@@ -324,7 +324,9 @@ def placed(
             stream = client.makefile("rb")
             assert {bytes(read_reply(stream)) for _ in keys} == {b"OK"}
         where = {
-            key: number for number, backend in enumerate(backends) for key in backend.ask(b"KEYS", b"*")
+            key: number
+            for number, backend in enumerate(backends)
+            for key in backend.ask(b"KEYS", b"*")
         }
         assert sorted(where) == keys
         return where
