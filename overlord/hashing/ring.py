@@ -47,6 +47,7 @@ class Ring:
 
     Raises:
         OverlordError: a name is unknown, a hash tag is not two bytes, or the weights are too large.
+
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Ring:
         self.nodes = tuple(nodes)
         self._method = method_number(hash_method, compat)
         self._has_tag = len(hash_tag) == 2
-        self._opening, self._closing = hash_tag if hash_tag else b"{}"
+        self._opening, self._closing = hash_tag or b"{}"
         self._keeps_empty_tag = empty_tag == "empty"
         points = points_of(nodes, distribution, compat)
         self._is_random = distribution == "random"
@@ -144,7 +145,8 @@ class Ring:
             number = hash_bytes(self._method, p, start, end)
         if self._divisor:
             number = number % self._divisor + 1
-        return self._owners[self._first_at_or_above(number)]
+        node: cython.int = self._owners[self._first_at_or_above(number)]
+        return node
 
     def _first_at_or_above(self, value: cython.uint) -> cython.Py_ssize_t:
         """The number of the point that takes this value."""

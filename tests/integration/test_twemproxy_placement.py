@@ -5,7 +5,6 @@ The proof is no table of ours: the real nutcracker writes keys to real servers, 
 combination, and each server is asked what it got.
 """
 
-import os
 import random
 import signal
 import socket

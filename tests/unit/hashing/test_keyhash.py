@@ -6,8 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from overlord.errors import OverlordError
 from overlord.hashing import HASH_METHODS, key_hash, method_number
@@ -113,8 +112,8 @@ def hsieh(key: bytes, signed: Values) -> int:
 def murmur(key: bytes) -> int:
     m, h = 0x5BD1E995, (0xDEADBEEF * len(key) ^ len(key)) % 2**32
     whole = len(key) // 4 * 4
-    for (k,) in struct.iter_unpack("<I", key[:whole]):
-        k = k * m % 2**32
+    for (word,) in struct.iter_unpack("<I", key[:whole]):
+        k = word * m % 2**32
         h = h * m ^ (k ^ k >> 24) * m
         h %= 2**32
     if key[whole:]:

@@ -4,8 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from overlord.errors import OverlordError
 from overlord.hashing import HASH_METHODS, Ring, RingNode, key_hash, spread_problem
@@ -202,7 +201,7 @@ def test_an_empty_tag_can_count_as_before() -> None:
 
 
 def test_twemproxy_takes_an_empty_tag_for_none() -> None:
-    """twemproxy goes by Redis's rule, too."""
+    """Redis's rule is twemproxy's, too."""
     nodes = nodes_with([1] * 60)
     ring = Ring(nodes, hash_tag=b"{}", compat="twemproxy")
 
