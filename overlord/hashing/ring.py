@@ -36,7 +36,8 @@ class Ring:
     Places keys on nodes, by index into `nodes`.
 
     Args:
-        nodes: whom to place keys on; the order decides with modula and random, and between equal points.
+        nodes: whom to place keys on; in overlord's form their order decides with modula and between
+            equal points, in twemproxy's the labels do.
         distribution: "ketama", which moves few keys when nodes come or go; "modula", the hash's
             remainder; or "random", where neither key nor weight counts, as in twemproxy.
         hash_method: a name of `HASH_METHODS`.

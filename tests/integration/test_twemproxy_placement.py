@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from overlord.hashing import Ring, RingNode
+from overlord.hashing import Distribution, Ring, RingNode
 
 HASHES = (
     "one_at_a_time",
@@ -60,7 +60,7 @@ class Pool:
     homes: list[int]
     """For each node the number of the server that it is."""
     hash_method: str = "fnv1a_64"
-    distribution: str = "ketama"
+    distribution: Distribution = "ketama"
     hash_tag: str = "{}"
 
     def ring(self) -> Ring:
@@ -104,22 +104,20 @@ def unix_connection(path: str) -> socket.socket:
     return connection
 
 
-def free_port(host: str = "127.0.0.1", port: int = 0) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
+def free_address(port: int = 0) -> tuple[str, int]:
+    """
+    A loopback address and a port that nobody has there; the port is this one, if it is given.
 
-
-def free_host(port: int) -> str:
-    """A loopback address on which nobody has this port."""
+    Addresses are drawn from all of 127.0.0.0/8, so that no other program takes the port in between.
+    """
     while True:
         host = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.{random.randint(2, 254)}"
-        try:
-            free_port(host, port)
-        except OSError:
-            continue
-        return host
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return probe.getsockname()
 
 
 def wait_for(path: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -168,7 +166,8 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 def servers(folder: Path, start: Callable[..., subprocess.Popen[bytes]]) -> dict[str, list[Server]]:
     """Real servers: some on ports of their own, some on port 11211 of several addresses."""
 
-    def server(name: str, host: str, port: int) -> Server:
+    def server(name: str, port: int = 0) -> Server:
+        host, port = free_address(port)
         path = str(folder / f"{name}.sock")
         log = folder / f"{name}.log"
         options = ["--bind", host, "--port", str(port), "--unixsocket", path]
@@ -179,8 +178,8 @@ def servers(folder: Path, start: Callable[..., subprocess.Popen[bytes]]) -> dict
         return Server(process, host, port, path)
 
     return {
-        "own": [server(f"own{n}", "127.0.0.1", free_port()) for n in range(SERVERS)],
-        "11211": [server(f"default{n}", free_host(11211), 11211) for n in range(3)],
+        "own": [server(f"own{n}") for n in range(SERVERS)],
+        "11211": [server(f"default{n}", 11211) for n in range(3)],
     }
 
 
@@ -274,13 +273,14 @@ def nutcracker(
             print("  redis: true\n  auto_eject_hosts: false\n  servers:", file=file)
             for line in pool.lines:
                 print(f"    - {line}", file=file)
+    stats_host, stats_port = free_address()
     process = start(
         log,
         "nutcracker",
         f"--conf-file={config}",
         f"--pid-file={folder / 'nutcracker.pid'}",
-        f"--stats-port={free_port()}",
-        "--stats-addr=127.0.0.1",
+        f"--stats-port={stats_port}",
+        f"--stats-addr={stats_host}",
         f"--output={folder / 'nutcracker.out'}",
     )
     for name in pools:
