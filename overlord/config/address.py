@@ -80,12 +80,12 @@ def tcp_address(text: str) -> TcpAddress:
 
     Raises ValueError with a sentence that says what would be right.
     """
-    host, _colon, port = text.rpartition(":")
+    host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]") and ":" in host:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"must have its IPv6 address in brackets, as '[::1]:7000', not {text!r}")
-    if not is_port(port, lowest=0) or (host and not is_host(host)):
+    if not colon or not is_port(port, lowest=0) or (host and not is_host(host)):
         raise ValueError(
             f"must be 'host:port', '[v6 address]:port' or ':port' with a port up to {MAX_PORT},"
             f" not {shown(text)}"

@@ -79,8 +79,8 @@ def size(value: object, _: Any) -> Bytes:
     raise ValueError(f"must be a size, such as 65536 (bytes) or '64KiB', not {shown(value)}")
 
 
-_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
-_AMBIGUOUS_SIZE = re.compile(r"([0-9]{1,15})([kKmMgG])[bB]?")
+_SIZE = re.compile(r"([0-9]{1,18})(B|KiB|MiB|GiB)")
+_AMBIGUOUS_SIZE = re.compile(r"([0-9]{1,18})([kKmMgG])[bB]?")
 _BYTES = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 
 
