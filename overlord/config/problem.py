@@ -40,10 +40,10 @@ def shown(value: object) -> str:
 class _Short(reprlib.Repr):
     """Python refuses to write integers of thousands of digits, and nobody wants to read them."""
 
-    def repr_int(self, x: int, level: int) -> str:  # reprlib calls it so
+    def repr_int(self, x: int, level: int) -> str:
         return repr(x) if abs(x) < 10**20 else f"a number of {x.bit_length()} bits"
 
-    def repr_bool(self, x: bool, level: int) -> str:  # likewise
+    def repr_bool(self, x: bool, level: int) -> str:
         return "true" if x else "false"
 
 
