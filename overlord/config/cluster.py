@@ -1,0 +1,350 @@
+"""The file of `--cluster`: its `[[clusters]]`, and the rules between their keys."""
+
+# ruff: noqa: RUF009  # NewTypes are numbers and texts, which nobody can change
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from attrs import field, frozen
+
+from overlord.config.address import Address, tcp_address, unix_address
+from overlord.config.problem import Problem
+from overlord.config.server import ServerConfig
+from overlord.config.units import (
+    GIB,
+    KIB,
+    MIB,
+    Between,
+    Bytes,
+    Count,
+    Duration,
+    HashTag,
+    Name,
+    Seconds,
+    Secret,
+    shown_duration,
+)
+
+HashMethod = Literal[
+    "fnv1a_64",
+    "fnv1a64",
+    "fnv1_64",
+    "fnv1a_32",
+    "fnv1_32",
+    "crc16",
+    "crc32",
+    "crc32a",
+    "md5",
+    "one_on_time",
+    "one_at_a_time",
+    "hsieh",
+    "murmur",
+    "jenkins",
+]
+
+SERVED = ("redis",)
+"""The values of `cache_type` that this version serves."""
+
+
+@frozen(kw_only=True)
+class ClusterConfig:
+    """One `[[clusters]]` table: an address that clients connect to, and the nodes behind it."""
+
+    name: Name
+    """What the cluster is called in logs and metrics. Has to be unique in the file."""
+
+    cache_type: Literal["redis", "memcache", "memcache_binary", "redis_cluster"]
+    """
+    The protocol of clients and nodes. This version serves `redis`; the others are known, and
+    refused.
+    """
+
+    listen_proto: Literal["tcp", "unix"] = "tcp"
+    """Whether `listen_addr` is a TCP address or the path of a unix socket."""
+
+    listen_addr: str
+    """
+    Where clients connect. For tcp: `127.0.0.1:7000`, `[::1]:7000`, a host name and a port, or
+    `:7000` for every IPv4 address of the machine; port 0 takes a free one, which the log names. A
+    port without a colon is read as `0.0.0.0:port`, with a warning. For unix: an absolute path.
+    """
+
+    servers: tuple[ServerConfig, ...]
+    """
+    The nodes, a list of texts: `host:port:weight`, `[v6 address]:port:weight` or
+    `/path/of/socket:weight` (also `unix:/path...`), and behind a blank an alias, for all nodes or
+    for none. The weight, 1 to 1000000, is the node's share of the keys. The ring is made of
+    aliases, or else of addresses as they are written here; a node with an alias can move to another
+    address and keeps its keys.
+    """
+
+    hash_method: HashMethod = "fnv1a_64"
+    """
+    The function that makes a number of a key. `one_at_a_time` is twemproxy's name of `one_on_time`,
+    and `fnv1a64` another spelling of `fnv1a_64`. With `crc32`, which has 15 bits, `ketama` sends
+    nearly all keys to one node; `crc32a` is the whole CRC-32.
+    """
+
+    hash_distribution: Literal["ketama", "modula", "random"] = "ketama"
+    """
+    How a number becomes a node. `ketama`: points on a ring, so that few keys move when nodes come
+    and go. `modula`: the remainder by the sum of weights; nearly all keys move. `random`: any node,
+    for nodes with the same content.
+    """
+
+    hash_tag: HashTag = HashTag("{}")
+    """
+    Two characters. Only the part of a key between them is hashed, so that keys with the same part
+    live on the same node. `""` switches this off, with a warning, because the Go program reads it
+    as `"{}"`.
+    """
+
+    hash_compat: Literal["overlord", "twemproxy"] = "overlord"
+    """
+    Whose ring it is where the two differ, so that data can stay where it is: the label of a node on
+    port 11211 and long labels, key bytes from 0x80 on, rounding of odd weights.
+    """
+
+    empty_hash_tag: Literal["whole", "empty"] = "whole"
+    """
+    What is hashed when nothing stands between the two characters, as in `{}abc`. `whole`: the whole
+    key, as Redis Cluster does. `empty`: nothing, as the Go program does; all such keys are on one
+    node.
+    """
+
+    redis_auth: Secret = field(default=Secret(""), repr=False)
+    """
+    The password of the nodes. This version cannot log in to nodes, and refuses any but the empty
+    one.
+    """
+
+    dial_timeout: Duration = Seconds(1.0)
+    """
+    How long connecting to a node may take. A number is milliseconds. 0, in the Go program for ever,
+    is read as the default, with a warning: every wait has to end. A second is far above a connect
+    in a data centre and below the patience of most clients.
+    """
+
+    read_timeout: Duration = Seconds(1.0)
+    """
+    How long a node may be silent while it owes replies. Then its connection is given up, and what
+    was asked gets an error. A number is milliseconds; 0 as with `dial_timeout`.
+    """
+
+    write_timeout: Duration = Seconds(1.0)
+    """
+    How long a node may take nothing of what we have to send. Then its connection is given up. A
+    number is milliseconds; 0 as with `dial_timeout`.
+    """
+
+    node_connections: Annotated[int, Between(1, 64)] = 2
+    """
+    Connections to each node. A client uses one of them. Two keep a large reply on one from holding
+    up all clients, and more rarely help: writes are shared best on few connections.
+    """
+
+    node_pipe_count: Annotated[int, Between(1, 1024)] = 32
+    """
+    Bounds the requests in flight on one connection to a node, which are its square times 16: 16384
+    by default. Beyond that, clients wait. The Go program writes this many requests at once; here
+    that follows from what has come in.
+    """
+
+    ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
+    """Unanswered pings after which a node would be ejected. Without effect in this version."""
+
+    ping_auto_eject: bool = False
+    """
+    Whether nodes that do not answer pings are ejected. `true` has no effect in this version: a
+    warning.
+    """
+
+    slowlog_slower_than: Count = 0
+    """
+    Requests that take longer would be logged; in microseconds, 0 is off. Other values have no
+    effect in this version: a warning.
+    """
+
+    max_connections: Annotated[int, Between(0, 1_000_000)] = 0
+    """
+    Clients of this cluster at a time; one more is refused with an error. 0 is no bound but that of
+    the process (`[proxy] max_connections`, and its file descriptors).
+    """
+
+    max_inline: Annotated[Bytes, Between(64, 16 * MIB)] = Bytes(64 * KIB)
+    """
+    Bytes of an inline command, and of the line before each array or argument. 64KiB is what Redis
+    takes.
+    """
+
+    max_args: Annotated[int, Between(1, 2**31 - 1)] = 1024 * 1024
+    """Arguments of one request, the name of the command among them. 1048576 is what Redis takes."""
+
+    max_arg_size: Annotated[Bytes, Between(64, 4 * GIB)] = Bytes(512 * MIB)
+    """
+    Bytes of one argument, so of one value too. 512MiB is the `proto-max-bulk-len` of Redis, whose
+    value on the nodes it should not exceed.
+    """
+
+    max_reply_depth: Annotated[int, Between(1, 1024)] = 128
+    """
+    Arrays within arrays in a reply. A node that nests deeper loses its connection. No command of
+    Redis comes near 128, scripts aside, which Redis bounds likewise.
+    """
+
+    window_start: Annotated[int, Between(1, 65536)] = 16
+    """
+    Requests of one client in flight at first. It doubles up to `window_max` while the client reads
+    its replies; a client that does not read cannot order much. 16 keeps a node busy for a round
+    trip.
+    """
+
+    window_max: Annotated[int, Between(1, 65536)] = 1024
+    """Requests of one client in flight at most. Longer pipelines are served in portions of this."""
+
+    window_bytes: Annotated[Bytes, Between(4 * KIB, 4 * GIB)] = Bytes(8 * MIB)
+    """
+    Bounds requests in flight times the largest recent reply, for each client: large replies narrow
+    its window. 8MiB keeps a client that asks for much and reads nothing below 16MiB in all.
+    """
+
+    max_unsent: Annotated[Bytes, Between(4 * KIB, 64 * GIB)] = Bytes(64 * MIB)
+    """
+    Bytes of replies that wait for one client, the one that passes the bound not counted, so that
+    every single value fits. A client that lets more wait is closed.
+    """
+
+    node_max_unsent: Annotated[Bytes, Between(4 * KIB, 64 * GIB)] = Bytes(64 * MIB)
+    """
+    Bytes of requests that wait for one connection to a node, the one that passes the bound not
+    counted. Requests beyond it get an error at once.
+    """
+
+    redial_delay: Annotated[Seconds, Between(0.001, 60)] = Seconds(0.05)
+    """
+    How long to wait before a lost connection to a node is opened again. It doubles with each
+    failure, up to `redial_max_delay`, and chance moves each wait a little, so that proxies do not
+    come all at once.
+    """
+
+    redial_max_delay: Annotated[Seconds, Between(0.001, 60)] = Seconds(0.8)
+    """
+    The longest wait between two attempts. Less than a second, so that a node is used within a
+    second of its return.
+    """
+
+    @property
+    def listen(self) -> Address:
+        """`listen_addr`, read according to `listen_proto`."""
+        if self.listen_proto == "unix":
+            return unix_address(self.listen_addr)
+        return tcp_address(self.listen_addr)
+
+    @property
+    def node_queue(self) -> int:
+        """Requests in flight on one connection to a node, at most."""
+        return self.node_pipe_count**2 * 16
+
+
+def problems(clusters: Sequence[ClusterConfig]) -> list[Problem]:
+    """What is wrong between the keys of each cluster, and between clusters."""
+    found: list[Problem] = []
+    for index, cluster in enumerate(clusters):
+        found += _own_problems(cluster, f"clusters[{index}]")
+    found += _doubled_names(clusters)
+    found += _overlapping_addresses(clusters)
+    return found
+
+
+def server_problems(
+    servers: Sequence[ServerConfig | None], *, seeds: bool, where: str
+) -> Iterator[Problem]:
+    """What is wrong between servers, of which None is one that could not be read."""
+    if not servers:
+        yield Problem(where, "must have at least one server, such as '127.0.0.1:6379:1'")
+    read = [server for server in servers if server is not None]
+    aliased = sum(bool(server.alias) for server in read)
+    if aliased not in (0, len(read)):
+        yield Problem(
+            where,
+            f"must have an alias for every server or for none, not for {aliased} of {len(read)}",
+        )
+    first: dict[str, int] = {}
+    for index, server in enumerate(servers):
+        if server is None:
+            continue
+        at = f"{where}[{index}]"
+        if server.is_seed and not seeds:
+            needed = f"{server.address}:1 {server.alias}".strip()
+            yield Problem(at, f"must have a weight, as in {needed!r}, but has none")
+        if (twin := first.setdefault(server.label, index)) != index:
+            kind = "alias" if server.alias else "address"
+            yield Problem(
+                at, f"must have an {kind} of its own, not {server.label!r} as servers[{twin}] has"
+            )
+
+
+def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
+    """What can be served, but not as one would think."""
+    if not cluster.hash_tag:
+        what = "is '', so hash tags are off; write '{}' for what the Go program makes of ''"
+        yield Problem(f"{where}.hash_tag", what)
+    if cluster.hash_method == "crc32" and cluster.hash_distribution == "ketama":
+        what = "'crc32' sends nearly all keys to one node with ketama; 'crc32a' spreads them"
+        yield Problem(f"{where}.hash_method", what)
+    if cluster.ping_auto_eject:
+        what = "has no effect in this version: nodes are not ejected, lost ones are dialled again"
+        yield Problem(f"{where}.ping_auto_eject", what)
+    if cluster.slowlog_slower_than:
+        yield Problem(
+            f"{where}.slowlog_slower_than", "has no effect in this version: there is no slow log"
+        )
+
+
+def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
+    if cluster.cache_type not in SERVED:
+        what = f"must be 'redis': {cluster.cache_type!r} is not served by this version"
+        yield Problem(f"{where}.cache_type", what)
+    try:
+        _ = cluster.listen
+    except ValueError as error:
+        yield Problem(f"{where}.listen_addr", str(error))
+    seeds = cluster.cache_type == "redis_cluster"
+    yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
+    if cluster.redis_auth:
+        what = "must be empty, because this version cannot log in to nodes"
+        yield Problem(f"{where}.redis_auth", what)
+    if cluster.window_start > cluster.window_max:
+        yield Problem(
+            f"{where}.window_start",
+            f"must be at most window_max ({cluster.window_max}), not {cluster.window_start}",
+        )
+    if cluster.redial_delay > cluster.redial_max_delay:
+        longest, delay = map(shown_duration, (cluster.redial_max_delay, cluster.redial_delay))
+        yield Problem(
+            f"{where}.redial_delay", f"must be at most redial_max_delay ({longest}), not {delay}"
+        )
+
+
+def _doubled_names(clusters: Sequence[ClusterConfig]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, cluster in enumerate(clusters):
+        if (twin := first.setdefault(cluster.name, index)) != index:
+            what = f"must be unique, not {cluster.name!r} as in clusters[{twin}]"
+            yield Problem(f"clusters[{index}].name", what)
+
+
+def _overlapping_addresses(clusters: Sequence[ClusterConfig]) -> Iterator[Problem]:
+    taken: list[tuple[int, Address]] = []
+    for index, cluster in enumerate(clusters):
+        try:
+            address = cluster.listen
+        except ValueError:  # said already
+            continue
+        for twin, other in taken:
+            if address.overlaps(other):
+                both = f"{str(other)!r} of clusters[{twin}], as {str(address)!r} does"
+                where = f"clusters[{index}].listen_addr"
+                yield Problem(where, f"must not overlap with {both}")
+                break
+        taken.append((index, address))

@@ -1,0 +1,117 @@
+"""Addresses to listen on."""
+
+import pytest
+from twisted.internet.endpoints import (
+    TCP4ServerEndpoint,
+    UNIXServerEndpoint,
+    serverFromString,
+)
+from twisted.internet.testing import MemoryReactorClock
+
+from overlord.config import TcpAddress, UnixAddress
+from overlord.config.address import MAX_UNIX_PATH, tcp_address, unix_address
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("127.0.0.1:7000", TcpAddress("127.0.0.1", 7000)),
+        ("[::1]:7000", TcpAddress("::1", 7000)),
+        ("[::]:65535", TcpAddress("::", 65535)),
+        (":7000", TcpAddress("0.0.0.0", 7000)),
+        ("localhost:0", TcpAddress("localhost", 0)),
+        ("cache-1.example:1", TcpAddress("cache-1.example", 1)),
+    ],
+)
+def test_tcp_addresses(written: str, meant: TcpAddress) -> None:
+    assert tcp_address(written) == meant
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        ":",
+        "7000",
+        "host:",
+        "host:x",
+        "host:65536",
+        "host:-1",
+        "host:07",
+        "300.0.0.1:7",
+        "a b:7",
+        "[::1]",
+        "[nine]:7",
+        "[127.0.0.1]:7",
+        "a/b:7",
+        "h:7\n",
+        "h:\u0667",
+    ],
+)
+def test_what_is_no_tcp_address_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"^must "):
+        tcp_address(written)
+
+
+def test_ipv6_without_brackets_is_refused_with_what_would_be_right() -> None:
+    message = r"^must have its IPv6 address in brackets, as '\[::1\]:7000', not '::1:7000'$"
+    with pytest.raises(ValueError, match=message):
+        tcp_address("::1:7000")
+
+
+def test_a_unix_path_may_be_as_long_as_the_kernel_takes() -> None:
+    longest = "/" + "a" * (MAX_UNIX_PATH - 1)
+
+    assert unix_address(longest) == UnixAddress(longest)
+    with pytest.raises(ValueError, match=r"^must be a path of at most 107 bytes"):
+        unix_address(longest + "a")
+
+
+@pytest.mark.parametrize("written", ["", "users.sock", "/run/", "/run/\x00", ":7000"])
+def test_what_is_no_path_of_a_socket_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be the absolute path of a unix socket"):
+        unix_address(written)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("127.0.0.1:7000", "127.0.0.1:7000", True),
+        ("127.0.0.1:7000", "127.0.0.2:7000", False),
+        ("127.0.0.1:7000", "127.0.0.1:7001", False),
+        ("0.0.0.0:7000", "127.0.0.1:7000", True),
+        ("[::]:7000", "10.0.0.1:7000", True),
+        ("[::1]:7000", "[0:0::1]:7000", True),
+        ("[::1]:7000", "127.0.0.1:7000", False),
+        ("localhost:7000", "127.0.0.1:7000", True),
+        (":0", ":0", False),
+    ],
+)
+def test_addresses_overlap_when_the_kernel_would_refuse_one(
+    one: str, other: str, clash: bool
+) -> None:
+    assert tcp_address(one).overlaps(tcp_address(other)) is clash
+    assert tcp_address(other).overlaps(tcp_address(one)) is clash
+
+
+def test_unix_addresses_overlap_when_they_are_the_same_file() -> None:
+    assert UnixAddress("/run/a").overlaps(UnixAddress("/run//x/../a"))
+    assert not UnixAddress("/run/a").overlaps(UnixAddress("/run/b"))
+    assert not UnixAddress("/run/a").overlaps(TcpAddress("127.0.0.1", 1))
+    assert not TcpAddress("127.0.0.1", 1).overlaps(UnixAddress("/run/a"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])
+def test_twisted_reads_our_tcp_endpoints(host: str) -> None:
+    endpoint = serverFromString(MemoryReactorClock(), TcpAddress(host, 7000).endpoint)
+
+    assert isinstance(endpoint, TCP4ServerEndpoint)
+    assert (endpoint._interface, endpoint._port) == (host, 7000)
+
+
+@pytest.mark.parametrize("path", ["/run/users.sock", "/run/a:b=c\\d e", "/run/=:"])
+def test_twisted_reads_our_unix_endpoints(path: str) -> None:
+    endpoint = serverFromString(MemoryReactorClock(), UnixAddress(path).endpoint)
+
+    assert isinstance(endpoint, UNIXServerEndpoint)
+    assert endpoint._address == path
