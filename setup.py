@@ -18,8 +18,10 @@ COMPILED = [
     "overlord/hashing/ring.py",
     "overlord/proxy/flow/commands.py",
     "overlord/proxy/flow/parts.py",
+    "overlord/proxy/flow/join.py",
     "overlord/proxy/flow/requests.py",
     "overlord/proxy/flow/replies.py",
+    "overlord/proxy/flow/redis_flow.py",
     "overlord/net/hub.py",
 ]
 

@@ -186,6 +186,12 @@ class ClusterConfig:
     value on the nodes it should not exceed.
     """
 
+    max_request: Annotated[Bytes, Between(64, 64 * GIB)] = Bytes(1 * GIB)
+    """
+    Bytes of one request with all its arguments. 1GiB is the `client-query-buffer-limit` of Redis;
+    it has to be above `max_arg_size` for the largest values to fit.
+    """
+
     max_reply_depth: Annotated[int, Between(1, 1024)] = 128
     """
     Arrays within arrays in a reply. A node that nests deeper loses its connection. No command of

@@ -4,6 +4,7 @@ cdef bint alike(
     const unsigned char* p, Py_ssize_t start, const unsigned char* q, Py_ssize_t begin, Py_ssize_t size
 ) noexcept
 cpdef Py_ssize_t held_bytes() noexcept
+cdef void hold(Py_ssize_t change) noexcept
 
 cdef class Buffer:
     cdef unsigned char* p

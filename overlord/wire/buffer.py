@@ -30,6 +30,12 @@ def held_bytes() -> int:
     return _held
 
 
+def hold(change: cython.Py_ssize_t) -> None:
+    """Count memory that is held outside of buffers, such as replies that wait for their turn."""
+    global _held
+    _held += change
+
+
 def find_byte(p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, byte: cython.int) -> cython.Py_ssize_t:
     """The index of the first `byte` in `p[start:end]`, or -1."""
     if start >= end:

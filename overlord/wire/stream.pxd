@@ -15,6 +15,7 @@ cdef class Stream:
     cdef public Outbox outbox
     cdef readonly int closing
     cdef readonly bint paused
+    cdef readonly bint blocked
     cdef readonly bint ended
     cdef public str reason
     cdef readonly Py_ssize_t wanted
@@ -33,6 +34,8 @@ cdef class Stream:
     cpdef object end_of_input(self)
     cpdef object written(self)
     cdef void touch(self)
+    cpdef void look_again(self)
+    cpdef void note_sent(self, Py_ssize_t count)
     cdef void set_paused(self, bint paused)
     cpdef void close(self, int how, str reason)
 
@@ -46,5 +49,6 @@ cdef class Outbox:
     cdef public bint in_round
 
     cdef void add(self, Stream stream)
+    cdef void _wake(self)
     cdef void add_hungry(self, Stream stream)
     cpdef object flush(self)

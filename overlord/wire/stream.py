@@ -47,6 +47,7 @@ class Stream:
         outgoing: bytes to be written.
         closing: whether the carrier shall end the connection, and how.
         paused: whether the carrier shall stop reading.
+        blocked: whether it waits, with bytes in `incoming`, until `written` tells it that all was written.
         ended: whether the peer has ended its side.
         reason: why it is closed, for the log.
         wanted: how many bytes `incoming` will hold when its frame is whole, as far as announced; 0: unknown.
@@ -59,6 +60,7 @@ class Stream:
         self.outbox = outbox
         self.closing = OPEN
         self.paused = False
+        self.blocked = False
         self.ended = False
         self.reason = ""
         self.wanted = 0
@@ -120,6 +122,14 @@ class Stream:
         if not self.touched:
             self.touched = True
             self.outbox.add(self)
+
+    def look_again(self) -> None:
+        """The same, for carriers."""
+        self.touch()
+
+    def note_sent(self, count: cython.Py_ssize_t) -> None:
+        """A carrier has sent so many bytes."""
+        self.bytes_sent += count
 
     def set_paused(self, paused: cython.bint) -> None:
         if self.paused != paused:

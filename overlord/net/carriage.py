@@ -1,0 +1,180 @@
+"""
+How bytes come and go: over Twisted's transports, or over the hub.
+
+Both are a `Carriage`: a Protocol whose connection is made hands its transport and its stream over to `adopt`, and
+goes on with the transport it gets back. The hub needs epoll and compiled code; Twisted's transports work
+everywhere, and carry TLS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Protocol as Contract
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
+
+
+class Carriage(Contract):
+    """What moves the bytes of all connections of a process."""
+
+    name: str
+    """"hub" or "twisted"."""
+
+    def start(self) -> None:
+        """Begin; nothing is opened before."""
+
+    def stop(self) -> None:
+        """End all connections."""
+
+    def adopt(self, transport: Any, stream: Stream) -> Any:
+        """Carry the bytes of this connection from now on; return the transport to use instead."""
+
+    def forget(self, stream: Stream) -> None:
+        """The connection of this stream is over."""
+
+
+@implementer(IPushProducer)
+class TwistedCarrier(Carrier):
+    """Carries one stream over a transport of Twisted's."""
+
+    def __init__(self, transport: Any, stream: Stream) -> None:
+        self.transport = transport
+        self.stream = stream
+        self._can_write = True
+        self._is_reading = True
+        self._is_closed = False
+
+    def flush(self) -> None:
+        """Write what is outgoing, unless the transport has enough; then do as the stream says."""
+        stream = self.stream
+        if self._is_closed:
+            return
+        if stream.closing == ABORTING:
+            self._is_closed = True
+            self.transport.abortConnection()
+            return
+        if self._can_write and len(stream.outgoing):
+            data = stream.outgoing.take()
+            stream.note_sent(len(data))
+            self.transport.write(data)
+        if not len(stream.outgoing):
+            if stream.closing == FINISHING:
+                self._is_closed = True
+                self.transport.unregisterProducer()
+                self.transport.loseConnection()
+                return
+            if stream.blocked:
+                stream.written()
+        should_read = not stream.paused and not stream.ended
+        if should_read != self._is_reading:
+            self._is_reading = should_read
+            if should_read:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    def pauseProducing(self) -> None:
+        self._can_write = False
+
+    def resumeProducing(self) -> None:
+        self._can_write = True
+        self.stream.look_again()
+
+    def stopProducing(self) -> None:
+        self._can_write = False
+
+
+class TwistedCarriage:
+    """Carries all streams over Twisted's transports; one write for each connection and reactor turn."""
+
+    name = "twisted"
+    log = Logger()
+
+    def __init__(self, reactor: Any, outbox: Outbox) -> None:
+        self._reactor = reactor
+        self._outbox = outbox
+        self._carriers: set[TwistedCarrier] = set()
+
+    def start(self) -> None:
+        self._outbox.schedule = self._schedule
+        self._outbox.failed = self._failed
+
+    def stop(self) -> None:
+        for carrier in list(self._carriers):
+            carrier.transport.abortConnection()
+
+    def adopt(self, transport: Any, stream: Stream) -> Any:
+        carrier = TwistedCarrier(transport, stream)
+        stream.carrier = carrier
+        self._carriers.add(carrier)
+        transport.registerProducer(carrier, True)
+        if len(stream.outgoing) or stream.closing:
+            stream.look_again()
+        return transport
+
+    def forget(self, stream: Stream) -> None:
+        """The connection is over."""
+        self._carriers.discard(stream.carrier)
+        stream.carrier = None
+
+    def _schedule(self) -> None:
+        self._reactor.callLater(0, self._outbox.flush)
+
+    def _failed(self, stream: Stream) -> None:
+        self.log.failure("a connection is ended because of a mistake in the proxy")
+        if stream.carrier is not None:
+            stream.carrier.transport.abortConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class StreamProtocol(Protocol):
+    """One connection whose bytes belong to a stream. Who subclasses it brackets its life."""
+
+    carriage: Carriage
+    stream: Stream
+
+    def connectionMade(self) -> None:
+        if hasattr(self.transport, "setTcpNoDelay"):
+            try:
+                self.transport.setTcpNoDelay(True)
+            except OSError:
+                pass  # a unix socket
+        self.transport = self.carriage.adopt(self.transport, self.stream)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.stream.receive(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.carriage.forget(self.stream)
+
+    def readConnectionLost(self) -> None:
+        self.stream.end_of_input()
+        self.stream.look_again()
+
+    def writeConnectionLost(self) -> None:
+        """The peer cannot be told anything any more; the read side will end as well."""
+
+
+def carriage_for(transport: str, reactor: Any, outbox: Outbox) -> Carriage:
+    """
+    The carriage that `transport` names: "hub", "twisted", or "auto" for the hub where it can be had.
+
+    Raises:
+        ImportError: "hub" is wanted, and is not compiled here.
+    """
+    if transport != "twisted":
+        try:
+            from overlord.net.hub import Hub  # noqa: PLC0415  # exists compiled only
+        except ImportError:
+            if transport == "hub":
+                raise
+        else:
+            hub: Carriage = Hub(reactor, outbox)
+            return hub
+    return TwistedCarriage(reactor, outbox)

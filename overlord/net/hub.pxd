@@ -1,0 +1,73 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from overlord.wire.stream cimport Carrier, Outbox, Stream
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buffer, size_t length, int flags)
+    ssize_t send(int fd, const void* buffer, size_t length, int flags)
+    int shutdown(int fd, int how)
+    int MSG_NOSIGNAL, SHUT_WR
+
+cdef extern from "<unistd.h>" nogil:
+    int close_fd "close"(int fd)
+
+cdef extern from *:
+    """
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define overlord_trim() malloc_trim(0)
+    #else
+    #define overlord_trim() 0
+    #endif
+    """
+    int overlord_trim() nogil
+
+cdef class HubTransport(Carrier):
+    cdef readonly Hub hub
+    cdef readonly int fd
+    cdef readonly Stream stream
+    cdef readonly object protocol
+    cdef readonly bint dead
+    cdef readonly bint lingering
+    cdef object _host
+    cdef object _peer
+    cdef Py_ssize_t index
+    cdef uint32_t interest
+    cdef str why
+
+    cdef int receive(self, Py_ssize_t* moved) except -1
+    cdef void watch(self, uint32_t interest) noexcept
+
+cdef class Hub:
+    cdef readonly Outbox outbox
+    cdef readonly object reactor
+    cdef readonly long long turns
+    cdef readonly long long rounds
+    cdef readonly long long events_seen
+    cdef readonly long long broken
+    cdef int epoll
+    cdef list transports
+    cdef list generations
+    cdef list free
+    cdef list dying
+    cdef Py_ssize_t lingerers
+    cdef epoll_event events[512]
+    cdef unsigned char* landing
+
+    cdef int _rounds(self) except -1
+    cdef int _event(self, uint64_t tag, uint32_t events) except -1
+    cdef int drop(self, HubTransport transport, str why) except -1
+    cdef int finish(self, HubTransport transport) except -1
+    cdef int bury(self) except -1

@@ -1,0 +1,103 @@
+"""What the proxy says about itself to clients that ask: INFO, HELLO, CLIENT."""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import time
+from typing import Any
+
+from attrs import define, field
+
+from overlord import __version__
+from overlord.proxy.flow.parts import Client, Flow
+from overlord.proxy.flow.session import Session
+from overlord.proxy.frontend import Admission
+
+RUN_ID = secrets.token_hex(20)
+MAX_CLIENT_NAME = 256
+"""Bytes that a client may use for each of its names."""
+STARTED = time.monotonic()
+
+
+def own_memory() -> int:
+    """Bytes of memory that this process occupies."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@define(eq=False)
+class ClusterFacts:
+    """The facts of one cluster, as its clients see them."""
+
+    admission: Admission
+    tcp_port: int
+    flow: Flow = field(init=False)
+    version: str = field(default=__version__, init=False)
+    run_id: str = field(default=RUN_ID, init=False)
+    max_client_name: int = field(default=MAX_CLIENT_NAME, init=False)
+
+    @property
+    def process_id(self) -> int:
+        return os.getpid()
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - STARTED
+
+    @property
+    def connected_clients(self) -> int:
+        return self.admission.admitted
+
+    @property
+    def max_clients(self) -> int:
+        return self.admission.limit or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @property
+    def connections_received(self) -> int:
+        return int(self.flow.clients_seen)
+
+    @property
+    def commands_processed(self) -> int:
+        return int(self.flow.requests)
+
+    @property
+    def used_memory(self) -> int:
+        return own_memory()
+
+    @property
+    def nodes(self) -> int:
+        return len(self.flow.nodes)
+
+    @property
+    def nodes_up(self) -> int:
+        return sum(any(link.is_ready() for link in node.links) for node in self.flow.nodes)
+
+    @property
+    def max_protocol(self) -> int:
+        return 3
+
+    def now(self) -> float:
+        return time.time()
+
+    def new_session(self, client: Client) -> Session:
+        """What there is to know about a client that has said nothing about itself."""
+        transport: Any = client.owner.transport
+        return Session(
+            id=client.number,
+            address=_shown(transport.getPeer()),
+            local_address=_shown(transport.getHost()),
+            connected_at=self.now(),
+        )
+
+
+def _shown(address: Any) -> str:
+    """An address as Redis shows it."""
+    if hasattr(address, "port"):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
+    return "unix:0"

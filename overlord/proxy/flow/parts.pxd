@@ -1,0 +1,148 @@
+from overlord.hashing.ring cimport Ring
+from overlord.proxy.flow.commands cimport CommandTable
+from overlord.wire.buffer cimport Buffer
+from overlord.wire.resp cimport Args, ReplyScanner, RequestScanner
+from overlord.wire.stream cimport Outbox, Stream
+
+cdef enum LinkState:
+    DOWN = 0
+    DIALING = 1
+    READY = 2
+
+cdef enum Knows:
+    UNKNOWN = 0
+    YES = 1
+    NO = 2
+
+cdef enum Join:
+    VALUES = 0
+    ALL_OK = 1
+    SUM = 2
+
+cdef Pending new_pending()
+
+cdef class Pending:
+    cdef Client client
+    cdef Pending next_in_line
+    cdef Pending next_in_link
+    cdef Split parent
+    cdef bytes reply
+    cdef Py_ssize_t cursor
+    cdef bint done
+
+cdef class Split(Pending):
+    cdef int join
+    cdef Py_ssize_t left
+    cdef list parts
+    cdef bytearray owners
+    cdef Py_ssize_t count
+
+cdef class Client(Stream):
+    cdef readonly Flow flow
+    cdef public object owner
+    cdef public object session
+    cdef readonly Py_ssize_t number
+    cdef readonly int protocol
+    cdef readonly Py_ssize_t in_flight
+    cdef readonly Py_ssize_t window
+    cdef readonly Py_ssize_t retained
+    cdef readonly bint gone
+    cdef readonly bint draining
+    cdef bint waits_for_protocol
+    cdef Py_ssize_t largest
+    cdef Pending head
+    cdef Pending last
+    cdef dict detours
+
+    cdef int append_pending(self, Pending pending) except -1
+    cdef int answer(self, Pending pending, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int advance(self) except -1
+    cdef int drained(self) except -1
+    cdef bint has_unread(self) noexcept
+    cdef Py_ssize_t limit(self) noexcept
+    cdef int remember_size(self, Py_ssize_t size) except -1
+    cpdef void say(self, bytes reply) except *
+    cpdef object lost(self)
+    cpdef object drain(self)
+    cdef int finish_if_done(self) except -1
+
+cdef class Link(Stream):
+    cdef readonly Flow flow
+    cdef readonly Node node
+    cdef readonly int protocol
+    cdef readonly int state
+    cdef readonly Py_ssize_t in_flight
+    cdef readonly double silent_since
+    cdef readonly double stuck_since
+    cdef readonly Py_ssize_t dials_failed
+    cdef Py_ssize_t sent_at_sweep
+    cdef bint greeting
+    cdef Pending head
+    cdef Pending last
+    cdef ReplyScanner scanner
+    cdef public object greeted
+    cdef public object changed
+    cdef list waiters
+
+    cpdef bint is_ready(self)
+    cdef int push(self, Pending pending) except -1
+    cdef Pending pop(self)
+    cdef bint has_of(self, Client client)
+    cdef int let_waiters_go_on(self) except -1
+    cdef int fail_all(self, bytes error) except -1
+
+cdef class Node:
+    cdef readonly Flow flow
+    cdef readonly int index
+    cdef readonly str label
+    cdef readonly str address
+    cdef readonly list links
+    cdef readonly list links3
+    cdef public int speaks3
+    cdef readonly long long requests
+    cdef readonly long long failures
+    cdef readonly str trouble
+    cdef long long mark
+    cdef Py_ssize_t part
+    cdef Py_ssize_t part_keys
+    cdef Link part_link
+
+    cdef Link link_for(self, Client client)
+    cdef Link _detour(self, Client client, list links, Link preferred)
+    cpdef bytes refusal(self)
+
+cdef class Flow:
+    cdef readonly str name
+    cdef readonly Outbox outbox
+    cdef readonly object limits
+    cdef readonly object facts
+    cdef readonly CommandTable table
+    cdef readonly Ring ring
+    cdef readonly list nodes
+    cdef readonly dict clients
+    cdef public object dial
+    cdef readonly dict bound_hits
+    cdef readonly list protocol_waiters
+    cdef readonly long long requests
+    cdef readonly long long local_answers
+    cdef readonly long long splits
+    cdef readonly long long errors
+    cdef readonly long long clients_seen
+    cdef readonly long long client_bytes_received
+    cdef readonly long long client_bytes_sent
+    cdef readonly dict refusals
+    cdef Args args
+    cdef Buffer scratch
+    cdef ReplyScanner elements
+    cdef long long serial
+    cdef Py_ssize_t window_start
+    cdef Py_ssize_t window_max
+    cdef Py_ssize_t window_bytes
+    cdef Py_ssize_t small_reply
+    cdef Py_ssize_t max_unsent
+    cdef Py_ssize_t node_max_unsent
+    cdef Py_ssize_t node_queue
+    cdef Py_ssize_t max_memory
+    cdef int ping_row
+    cdef int wake_protocol_waiters(self) except -1
+    cpdef bint over_budget(self, Py_ssize_t more)

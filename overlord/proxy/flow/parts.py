@@ -1,0 +1,556 @@
+"""
+The parts that a request passes, and that know each other: clients, pending replies, links, nodes.
+
+    Client.head -> Pending -> Pending -> ...      what a client is owed, in the order of its requests
+    Link.head   -> Pending -> Pending -> ...      what a node owes us on one connection, in the order asked
+
+A `Pending` hangs in both lines at once. A node's reply belongs to the first in its link's line; it goes out
+to the client when it is the first in the client's line, and is kept in the Pending until then.
+
+Invariants:
+- A Pending is in its link's line from the moment its frame is in `link.outgoing`, in the same order.
+- A Pending leaves the link's line once: with its reply, or with an error when the link is lost.
+- A client's `outgoing` holds only replies in the order of its requests.
+- While requests of a client are open on one link to a node, its next ones to that node take the same link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
+    from cython.cimports.overlord.wire.resp import Args, ReplyScanner
+    from cython.cimports.overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+else:
+    from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.commands import CommandTable
+    from overlord.wire.buffer import Buffer, cut, held_bytes, hold
+    from overlord.wire.resp import Args, ReplyScanner
+    from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+
+    DOWN, DIALING, READY = 0, 1, 2
+    UNKNOWN, YES, NO = 0, 1, 2
+    VALUES, ALL_OK, SUM = 0, 1, 2
+
+UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
+"""Bytes of unread replies above which no more requests of a client are taken up."""
+PENDING_COST = cython.declare(cython.Py_ssize_t, 128)
+"""Bytes that an open request costs us besides its frame, roughly: what the budget counts."""
+
+
+@cython.no_gc
+@cython.freelist(4096)
+@cython.cclass
+class Pending:
+    """
+    A request's place in its client's line.
+
+    Attributes:
+        client: who is owed; None when nobody is (it has gone, or the Pending is part of a split command).
+        parent: the split command that this is a part of.
+        reply: what is to be sent, once `done` and until its turn comes.
+        cursor: for a part of a split command, up to where its reply is used up.
+    """
+
+    if not cython.compiled:
+
+        def __init__(self) -> None:
+            self.client = None
+            self.next_in_line = None
+            self.next_in_link = None
+            self.parent = None
+            self.reply = None
+            self.cursor = 0
+            self.done = False
+
+
+def new_pending() -> Pending:
+    """A fresh Pending; compiled, without a detour through Python's calls."""
+    if cython.compiled:
+        return Pending.__new__(Pending)
+    return Pending()
+
+
+@cython.no_gc
+@cython.cclass
+class Split(Pending):
+    """
+    A command that was split by node.
+
+    Attributes:
+        join: how the parts' replies become one.
+        left: parts that are not answered.
+        parts: one Pending for each node that was asked.
+        owners: for each key (two bytes each, low one first) the number of its part.
+        count: number of keys.
+    """
+
+    def __init__(self, join: cython.int, count: cython.Py_ssize_t) -> None:
+        if not cython.compiled:
+            Pending.__init__(self)
+        self.join = join
+        self.count = count
+        self.left = 0
+        self.parts = []
+        self.owners = bytearray(2 * count)
+
+
+@cython.cclass
+class Client(Stream):
+    """
+    A client as the deciding side sees it: what it is owed, and how much it may have in flight.
+
+    Attributes:
+        owner: whose connection it is, for the flow's surroundings.
+        session: what the client has told us about itself; None until it matters.
+        number: its CLIENT ID, which also chooses its lane.
+        protocol: RESP version it speaks, 2 or 3.
+        in_flight: requests that are not answered.
+        window: how many requests it may have in flight; grows as replies are drained.
+        retained: bytes of replies that wait for their turn.
+        gone: the connection is lost; late replies are thrown away.
+        draining: it gets what it is owed, and nothing more is taken from it.
+    """
+
+    def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
+        Stream.__init__(self, flow.outbox)
+        self.flow = flow
+        self.owner = None
+        self.session = None
+        self.number = number
+        self.protocol = 2
+        self.in_flight = 0
+        self.window = flow.window_start
+        self.retained = 0
+        self.gone = False
+        self.draining = False
+        self.waits_for_protocol = False
+        self.largest = 0
+        self.head = None
+        self.last = None
+        self.detours = None
+        flow.clients[number] = self
+        flow.clients_seen += 1
+
+    def has_unread(self) -> cython.bint:
+        """Whether so much of what it was sent is unread that no more is taken from it."""
+        return self.outgoing.size() >= UNREAD_MARK
+
+    def limit(self) -> cython.Py_ssize_t:
+        """How many requests it may have in flight now."""
+        if self.largest > self.flow.small_reply:
+            return min(self.window, max(1, self.flow.window_bytes // self.largest))
+        return self.window
+
+    def remember_size(self, size: cython.Py_ssize_t) -> cython.int:
+        """Take note of a reply's size: large ones narrow the window, until small ones have followed."""
+        if size > self.largest:
+            self.largest = size
+        elif not self.has_unread():
+            self.largest -= self.largest >> 5
+        return 0
+
+    def append_pending(self, pending: Pending) -> cython.int:
+        """Put a request at the end of this client's line."""
+        if self.head is None:
+            self.head = pending
+        else:
+            self.last.next_in_line = pending
+        self.last = pending
+        self.in_flight += 1
+        return 0
+
+    def answer(
+        self, pending: Pending, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """A request of this client is answered with `p[start:end]`: send it, or keep it for its turn."""
+        size: cython.Py_ssize_t = end - start
+        if size > self.flow.small_reply or self.largest > self.flow.small_reply:
+            self.remember_size(size)
+        if pending is not self.head:
+            pending.reply = cut(p, start, end)
+            pending.done = True
+            self.retained += size
+            hold(size)
+            if self.retained + self.outgoing.size() - self.largest > self.flow.max_unsent:
+                self.throw_out("max_unsent", "replies unread")
+            return 0
+        if self.outgoing.size() - self.largest > self.flow.max_unsent:
+            self.throw_out("max_unsent", "replies unread")
+            return 0
+        self.outgoing.append(p, start, end)
+        self.head = pending.next_in_line
+        pending.next_in_line = None
+        pending.client = None
+        self.in_flight -= 1
+        if self.head is None:
+            self.last = None
+            self.touch()
+            if self.blocked or self.ended or self.draining:
+                return self.drained()
+            return 0
+        if self.head.done:
+            return self.advance()
+        self.touch()
+        return 0
+
+    def advance(self) -> cython.int:
+        """Send the replies whose turn has come."""
+        pending: Pending = self.head
+        following: Pending
+        reply: bytes
+        while pending is not None and pending.done:
+            reply = pending.reply
+            self.outgoing.append(reply, 0, len(reply))
+            self.retained -= len(reply)
+            hold(-len(reply))
+            following = pending.next_in_line
+            pending.next_in_line = None
+            pending.client = None
+            pending.reply = None
+            self.in_flight -= 1
+            pending = following
+        self.head = pending
+        self.touch()
+        if pending is None:
+            self.last = None
+            if self.blocked or self.ended or self.draining:
+                return self.drained()
+        return 0
+
+    def drained(self) -> cython.int:
+        """It is owed nothing: widen its window and go on with what waits, or finish."""
+        if self.blocked:
+            if self.window < self.flow.window_max and not self.has_unread():
+                self.window = min(self.window * 2, self.flow.window_max)
+            self.outbox.add_hungry(self)
+        else:
+            self.finish_if_done()
+        return 0
+
+    def finish_if_done(self) -> cython.int:
+        """A client that has ended its side, or is drained, is closed when it has all it is owed."""
+        if (self.ended or self.draining) and self.in_flight == 0 and not self.blocked:
+            self.close(FINISH, "client ended")
+        return 0
+
+    def say(self, reply: bytes) -> None:
+        """Answer the request that has just been read with a reply of our own, in its turn."""
+        pending: Pending
+        if self.head is None:
+            self.outgoing.append(reply, 0, len(reply))
+            self.touch()
+            return
+        pending = new_pending()
+        pending.client = self
+        pending.reply = reply
+        pending.done = True
+        self.retained += len(reply)
+        hold(len(reply))
+        self.append_pending(pending)
+
+    def written(self) -> object:
+        """All was written: who was blocked by unread replies may go on."""
+        if self.blocked and not self.hungry:
+            self.outbox.add_hungry(self)
+        return None
+
+    def end_of_input(self) -> object:
+        """It has ended its side: it gets its answers, then the close."""
+        self.ended = True
+        if not self.blocked:
+            self.finish_if_done()
+        return None
+
+    def drain(self) -> object:
+        """Take no more requests from it, and close it when it has what it is owed."""
+        self.draining = True
+        self.blocked = False
+        self.set_paused(True)
+        self.finish_if_done()
+        return None
+
+    def throw_out(self, bound: str, reason: str) -> None:
+        """Close it at once, because it exceeds a bound."""
+        self.flow.hit(bound)
+        self.close(ABORT, f"{reason} above {bound}")
+        self.lost()
+
+    def lost(self) -> object:
+        """The connection is gone: nobody is owed anything any more."""
+        pending: Pending
+        following: Pending
+        if self.gone:
+            return None
+        self.gone = True
+        self.blocked = False
+        pending = self.head
+        while pending is not None:
+            following = pending.next_in_line
+            pending.client = None
+            pending.next_in_line = None
+            pending.reply = None
+            pending = following
+        self.head = None
+        self.last = None
+        self.in_flight = 0
+        hold(-self.retained)
+        self.retained = 0
+        self.detours = None
+        if not self.in_incoming:
+            self.incoming.clear()
+        self.outgoing.clear()
+        self.flow.client_bytes_received += self.bytes_received
+        self.flow.client_bytes_sent += self.bytes_sent
+        self.flow.clients.pop(self.number, None)
+        return None
+
+
+@cython.cclass
+class Link(Stream):
+    """
+    One connection to a node, or the place of one that is not there.
+
+    DOWN: no connection, and none is being made: nothing is accepted.
+    DIALING: being made: requests are kept in `outgoing`, and fail together if it fails.
+    READY: frames go out as they come.
+
+        DOWN -> dialing() -> DIALING -> connected() -> READY -> lost() -> DOWN
+                             DIALING -> lost() -> DOWN
+
+    Attributes:
+        protocol: the RESP version that it speaks.
+        silent_since: since when it owes replies and sends nothing, as `sweep` saw it; 0: it does not.
+        stuck_since: since when it takes none of what is outgoing, as `sweep` saw it; 0: it does.
+        dials_failed: how often dialling has failed since it was ready last.
+        changed: called when it has become ready, or is lost.
+        greeted: called when the greeting of a RESP3 link was answered; with True if it was accepted.
+    """
+
+    def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
+        Stream.__init__(self, flow.outbox)
+        self.is_node = True
+        self.flow = flow
+        self.node = node
+        self.protocol = protocol
+        self.state = DOWN
+        self.in_flight = 0
+        self.silent_since = 0.0
+        self.stuck_since = 0.0
+        self.sent_at_sweep = 0
+        self.dials_failed = 0
+        self.greeting = False
+        self.head = None
+        self.last = None
+        self.greeted = None
+        self.changed = None
+        self.waiters = []
+        self.scanner = flow.new_reply_scanner()
+
+    def is_ready(self) -> cython.bint:
+        return self.state == READY
+
+    def push(self, pending: Pending) -> cython.int:
+        """Put a request at the end of the line."""
+        if self.head is None:
+            self.head = pending
+        else:
+            self.last.next_in_link = pending
+        self.last = pending
+        self.in_flight += 1
+        return 0
+
+    def pop(self) -> Pending:
+        """Take the first out of the line (there must be one)."""
+        pending: Pending = self.head
+        self.head = pending.next_in_link
+        pending.next_in_link = None
+        if self.head is None:
+            self.last = None
+        self.in_flight -= 1
+        if self.waiters and self.in_flight <= self.flow.node_queue // 2:
+            self.let_waiters_go_on()
+        return pending
+
+    def let_waiters_go_on(self) -> cython.int:
+        """The line is half empty: clients that waited for a place may go on."""
+        waiting: list = self.waiters
+        client: Client
+        self.waiters = []
+        for client in waiting:
+            if not client.gone:
+                client.outbox.add_hungry(client)
+        return 0
+
+    def has_of(self, client: Client) -> cython.bint:
+        """Whether requests of this client are open here."""
+        pending: Pending = self.head
+        while pending is not None:
+            if pending.client is client or (pending.parent is not None and pending.parent.client is client):
+                return True
+            pending = pending.next_in_link
+        return False
+
+    def fail_all(self, error: bytes) -> cython.int:
+        """Answer all that are open with an error."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Node:
+    """
+    A node of a cluster, and our links to it.
+
+    Attributes:
+        label: how the ring knows it.
+        address: where it is; for logs, never for clients.
+        links, links3: the connections that speak RESP2, and RESP3.
+        speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
+        requests: how many were sent to it.
+        failures: how many of them it did not answer.
+        trouble: why the last connection to it failed, in words for clients.
+    """
+
+    def __init__(self, flow: Flow, index: cython.int, label: str, address: str) -> None:
+        self.flow = flow
+        self.index = index
+        self.label = label
+        self.address = address
+        self.links = []
+        self.links3 = []
+        self.speaks3 = UNKNOWN
+        self.requests = 0
+        self.failures = 0
+        self.trouble = "not connected"
+        self.mark = 0
+        self.part = 0
+        self.part_keys = 0
+        self.part_link = None
+
+    def link_for(self, client: Client) -> Link:
+        """The link that the next request of this client takes; None if there is none."""
+        links: list = self.links if client.protocol == 2 else self.links3
+        count: cython.Py_ssize_t = len(links)
+        preferred: Link
+        if count == 0:
+            return None
+        preferred = links[client.number % count]
+        if preferred.state == READY and client.detours is None:
+            return preferred
+        return self._detour(client, links, preferred)
+
+    def _detour(self, client: Client, links: list, preferred: Link) -> Link:
+        """Choose while not all links are there. What is open on a link keeps the client on it."""
+        link: Link
+        if client.detours is not None:
+            link = client.detours.get(self.index)
+            if link is not None:
+                if link.state != DOWN and link.has_of(client):
+                    return link
+                del client.detours[self.index]
+                if not client.detours:
+                    client.detours = None
+        if preferred.state == READY or (preferred.state == DIALING and preferred.has_of(client)):
+            return preferred
+        for wanted in (READY, DIALING):
+            if preferred.state == wanted:
+                return preferred
+            for link in links:
+                if link.state == wanted:
+                    if client.detours is None:
+                        client.detours = {}
+                    client.detours[self.index] = link
+                    return link
+        return None
+
+    def refusal(self) -> bytes:
+        """What a client is told that no link can take its request."""
+        return f"-ERR node unavailable: {self.trouble}\r\n".encode()
+
+    def set_trouble(self, trouble: str) -> None:
+        self.trouble = trouble.replace("\r", " ").replace("\n", " ")
+
+
+@cython.cclass
+class Flow:
+    """
+    One cluster: its nodes, its ring, its clients, its bounds and its counters.
+
+    `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
+    are to be opened later than the others. The links are opened, and told about it, by the pools.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        ring: Ring,
+        addresses: Sequence[tuple[str, str]],
+        limits: Any,
+        facts: Any,
+        max_memory: cython.Py_ssize_t = 0,
+    ) -> None:
+        self.name = name
+        self.outbox = outbox
+        self.ring = ring
+        self.limits = limits
+        self.facts = facts
+        self.table = CommandTable()
+        self.clients = {}
+        self.dial = None
+        self.bound_hits = {}
+        self.refusals = {}
+        self.protocol_waiters = []
+        self.requests = 0
+        self.local_answers = 0
+        self.splits = 0
+        self.errors = 0
+        self.clients_seen = 0
+        self.client_bytes_received = 0
+        self.client_bytes_sent = 0
+        self.args = Args()
+        self.scratch = Buffer()
+        self.serial = 0
+        self.window_start = limits.window_start
+        self.window_max = limits.window_max
+        self.window_bytes = limits.window_bytes
+        self.small_reply = limits.window_bytes // limits.window_max
+        self.max_unsent = limits.max_unsent
+        self.node_max_unsent = limits.node_max_unsent
+        self.node_queue = limits.node_queue
+        self.max_memory = max_memory
+        self.elements = self.new_reply_scanner()
+        self.ping_row = self.table.find(b"PING", 0, 4)
+        self.nodes = [Node(self, index, label, address) for index, (label, address) in enumerate(addresses)]
+
+    def new_reply_scanner(self) -> ReplyScanner:
+        return ReplyScanner(self.limits.max_inline, self.limits.max_reply_depth, self.limits.max_arg_size)
+
+    def hit(self, bound: str) -> None:
+        """Count that somebody reached a bound."""
+        self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
+
+    def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
+        """Whether `more` bytes would break the budget of the whole process."""
+        return self.max_memory > 0 and held_bytes() + more > self.max_memory
+
+    def wake_protocol_waiters(self) -> cython.int:
+        """Let clients that wait to know whether the nodes speak RESP3 go on."""
+        waiting: list = self.protocol_waiters
+        client: Client
+        self.protocol_waiters = []
+        for client in waiting:
+            client.waits_for_protocol = False
+            if not client.gone:
+                client.outbox.add_hungry(client)
+        return 0
+
+
+Dial = Callable[[Link], None]
+"""Opens a link, and keeps it open."""

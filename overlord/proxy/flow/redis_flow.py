@@ -1,0 +1,69 @@
+"""The flow of one cluster of Redis servers: its links and clients speak RESP."""
+
+from __future__ import annotations
+
+import cython
+
+from overlord.proxy.flow.requests import RedisClient
+from overlord.proxy.flow.replies import RedisLink
+
+if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.parts import (
+        DOWN,
+        NO,
+        UNKNOWN,
+        YES,
+        Flow,
+        Link,
+        Node,
+    )
+else:
+    from overlord.proxy.flow.parts import DOWN, NO, UNKNOWN, YES, Flow, Link, Node
+
+
+@cython.cclass
+class RedisFlow(Flow):
+    """A cluster of Redis servers behind a ring."""
+
+    def open_links(self) -> list[Link]:
+        """Make the links that every client needs, `node_connections` for each node; return them."""
+        node: Node
+        for node in self.nodes:
+            node.links = [RedisLink(self, node, 2) for _ in range(self.limits.node_connections)]
+        return [link for node in self.nodes for link in node.links]
+
+    def new_client(self, number: int) -> RedisClient:
+        """A client that has just come."""
+        return RedisClient(self, number)
+
+    def knows_resp3(self) -> int:
+        """
+        Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked.
+
+        The first question opens the links that say HELLO 3. A node that cannot be reached is not waited
+        for: what is asked of it fails anyway, in either protocol.
+        """
+        node: Node
+        link: Link
+        answer = YES
+        for node in self.nodes:
+            if not node.links3:
+                node.links3 = [RedisLink(self, node, 3) for _ in range(self.limits.node_connections)]
+            if node.speaks3 == NO:
+                return NO
+            if node.speaks3 == UNKNOWN:
+                for link in node.links3:
+                    self.dial(link)
+                link = node.links3[0]
+                if not (link.state == DOWN and link.dials_failed > 0):
+                    answer = UNKNOWN
+        return answer
+
+    def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
+        """Look for nodes that have been silent or stuck for too long."""
+        node: Node
+        for node in self.nodes:
+            for link in node.links:
+                link.sweep(now, read_timeout, write_timeout)
+            for link in node.links3:
+                link.sweep(now, read_timeout, write_timeout)

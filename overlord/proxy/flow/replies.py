@@ -1,0 +1,283 @@
+"""
+From a node's bytes to writes for clients: the second half of a request's way.
+
+    bytes -> ReplyScanner -> where a reply ends -> the first Pending in the link's line
+          -> its client is owed it next: into `client.outgoing`; else it is kept in the Pending
+          -> part of a split command: kept; the last part joins them
+
+A node answers in the order it was asked, so a reply belongs to the oldest open request. What breaks that
+(a reply that nobody asked for, bytes that are none) ends the link, and all that is open on it with an error.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.join import join_parts
+    from cython.cimports.overlord.proxy.flow.parts import (
+        DIALING,
+        DOWN,
+        NO,
+        READY,
+        UNKNOWN,
+        YES,
+        Client,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+        new_pending,
+    )
+    from cython.cimports.overlord.wire.buffer import Buffer, cut, hold
+    from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
+    from cython.cimports.overlord.wire.stream import ABORT, OPEN
+else:
+    from overlord.proxy.flow.join import join_parts
+    from overlord.proxy.flow.parts import (
+        DIALING,
+        DOWN,
+        NO,
+        READY,
+        UNKNOWN,
+        YES,
+        Client,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+        new_pending,
+    )
+    from overlord.wire.buffer import Buffer, cut, hold
+    from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
+    from overlord.wire.stream import ABORT, OPEN
+
+LARGE_REPLY = cython.declare(cython.Py_ssize_t, 65536)
+"""Replies from this size on change hands without being copied, where they can."""
+
+PUSH = cython.declare(cython.int, 62)
+MINUS = cython.declare(cython.int, 45)
+GREETING = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
+
+
+@cython.cclass
+class RedisLink(Link):
+    """One connection to a Redis server."""
+
+    def dialing(self) -> None:
+        """A connection is being made."""
+        self.state = DIALING
+
+    def connected(self) -> None:
+        """The connection is made: what waited goes out, behind the greeting where there is one."""
+        greeting: Pending
+        waiting: Buffer
+        self.state = READY
+        self.closing = OPEN
+        self.reason = ""
+        self.paused = False
+        self.ended = False
+        self.silent_since = self.stuck_since = 0.0
+        self.scanner = self.flow.new_reply_scanner()
+        self.incoming.clear()
+        if self.protocol == 3:
+            self.greeting = True
+            waiting = Buffer()
+            waiting.swap(self.outgoing)
+            self.outgoing.append(GREETING, 0, len(GREETING))
+            self.outgoing.append(waiting.p, waiting.start, waiting.end)
+            greeting = new_pending()
+            greeting.next_in_link = self.head
+            self.head = greeting
+            if self.last is None:
+                self.last = greeting
+            self.in_flight += 1
+        else:
+            self.dials_failed = 0
+            if self.node.speaks3 == NO:
+                self.node.speaks3 = UNKNOWN  # it may have been replaced by a newer one
+        if self.outgoing.size() > 0:
+            self.touch()
+        if self.changed is not None:
+            self.changed()
+
+    def end_of_input(self) -> object:
+        """The node has ended its side."""
+        self.close(ABORT, "the node closed the connection")
+        return None
+
+    def lost(self, trouble: str) -> None:
+        """There is no connection (any more): what is open is answered with an error."""
+        was_ready: cython.bint = self.state == READY
+        if self.state == DOWN and self.head is None:
+            return
+        self.state = DOWN
+        self.carrier = None
+        self.greeting = False
+        self.node.set_trouble(trouble)
+        if not was_ready:
+            self.dials_failed += 1
+        if not self.in_incoming:
+            self.incoming.clear()
+        self.outgoing.clear()
+        self.silent_since = self.stuck_since = 0.0
+        suffix = "; the command may have been executed" if was_ready else ""
+        self.fail_all(f"-ERR node unavailable: {self.node.trouble}{suffix}\r\n".encode())
+        if self.waiters:
+            self.let_waiters_go_on()
+        if self.protocol == 3:
+            self.flow.wake_protocol_waiters()
+        if was_ready and self.changed is not None:
+            self.changed()
+
+    def fail_all(self, error: bytes) -> cython.int:
+        """Answer all that are open with an error."""
+        pending: Pending
+        while self.head is not None:
+            pending = self.pop()
+            if pending.client is not None or pending.parent is not None:
+                self.node.failures += 1
+                self.flow.errors += 1
+                self._settle(pending, error, 0, len(error))
+        return 0
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Give out the replies in `p[start:end]`."""
+        at: cython.Py_ssize_t = start
+        found: cython.int
+        after: cython.Py_ssize_t
+        dropped: cython.Py_ssize_t
+        scanner: ReplyScanner = self.scanner
+        self.silent_since = 0.0
+        if self.closing != OPEN or self.state != READY:
+            return end
+        while at < end:
+            found = scanner.scan(p, at, end)
+            if found == WHOLE:
+                after = at + scanner.length
+                if p[at] == PUSH:
+                    at = after
+                    continue
+                if self.head is None:
+                    self._break_off(f"sent {cut(p, at, min(after, at + 32))!r} without being asked")
+                    return end
+                self._settle(self.pop(), p, at, after)
+                at = after
+                if self.closing != OPEN:
+                    return end
+            elif found == VIOLATION:
+                if scanner.broken_bound:
+                    self.flow.hit(scanner.broken_bound)
+                self._break_off(f"sent what is no reply: {scanner.violation}")
+                return end
+            else:
+                self.wanted = scanner.at
+                if scanner.at > LARGE_REPLY:
+                    if self.flow.over_budget(scanner.at - (end - at)) and not self._nobody_waits():
+                        self._give_up_on_first()
+                    if self._nobody_waits():
+                        # Not kept only to be thrown away; two bytes stay to check the line's end.
+                        dropped = min(end - at, scanner.at - 2)
+                        scanner.skip(dropped)
+                        at += dropped
+                break
+        return at
+
+    def _nobody_waits(self) -> cython.bint:
+        """Whether the reply that is being read is for nobody (any more)."""
+        pending: Pending = self.head
+        if pending is None:
+            return False
+        if pending.parent is not None:
+            return pending.parent.client is None
+        return pending.client is None
+
+    def _give_up_on_first(self) -> None:
+        """The budget is used up: the client whose large reply comes is closed, and the reply dropped."""
+        pending: Pending = self.head
+        client: Client
+        if pending is not None:
+            client = pending.client if pending.parent is None else pending.parent.client
+            if client is not None:
+                client.throw_out("max_memory", "a reply too large for the memory budget")
+
+    def _break_off(self, why: str) -> None:
+        """The node broke the protocol."""
+        self.close(ABORT, why)
+
+    def _settle(
+        self, pending: Pending, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """`p[start:end]` is the reply to `pending`, which has left the line."""
+        split: Split = pending.parent
+        client: Client
+        if split is not None:
+            pending.parent = None
+            client = split.client
+            pending.done = True
+            split.left -= 1
+            if client is not None:
+                pending.reply = cut(p, start, end)
+                client.retained += end - start
+                hold(end - start)
+            if split.left == 0:
+                return join_parts(split)
+            return 0
+        client = pending.client
+        if client is None:
+            if self.greeting:
+                self._greeted(p[start] != MINUS)
+            return 0
+        if (
+            end - start >= LARGE_REPLY
+            and self.in_incoming
+            and not self.stolen
+            and pending is client.head
+            and client.outgoing.size() == 0
+            and start == self.incoming.start
+            and end == self.incoming.end
+        ):
+            client.outgoing.swap(self.incoming)
+            self.stolen = True
+            client.remember_size(end - start)
+            return client.answer(pending, p, 0, 0)
+        return client.answer(pending, p, start, end)
+
+    def _greeted(self, accepted: bool) -> None:
+        """The node has answered HELLO 3."""
+        self.greeting = False
+        self.node.speaks3 = YES if accepted else NO
+        if accepted:
+            self.dials_failed = 0
+        else:
+            self.close(ABORT, "does not speak RESP3")
+        if self.greeted is not None:
+            self.greeted(accepted)
+        self.flow.wake_protocol_waiters()
+
+    def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
+        """
+        Look whether the node has been silent or stuck for too long. Called several times per timeout.
+
+        What this sees is a little younger than the truth, so a timeout never comes early, and late by two
+        intervals of the sweep at most.
+        """
+        if self.state != READY or self.closing != OPEN:
+            return
+        if self.in_flight == 0:
+            self.silent_since = 0.0
+        elif self.silent_since == 0.0:
+            self.silent_since = now
+        elif now - self.silent_since >= read_timeout:
+            self.close(ABORT, f"no answer within {read_timeout:g} s")
+        if self.outgoing.size() == 0 or self.bytes_sent != self.sent_at_sweep:
+            self.stuck_since = 0.0
+        elif self.stuck_since == 0.0:
+            self.stuck_since = now
+        elif now - self.stuck_since >= write_timeout:
+            self.close(ABORT, f"took nothing of what it was sent for {write_timeout:g} s")
+        self.sent_at_sweep = self.bytes_sent

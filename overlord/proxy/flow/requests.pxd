@@ -1,0 +1,16 @@
+from overlord.proxy.flow.parts cimport Client, Link, Node, Pending, Split
+from overlord.wire.resp cimport RequestScanner
+
+cdef class RedisClient(Client):
+    cdef RequestScanner scanner
+    cdef bytes refusal
+
+    cdef bint may_take_up(self) noexcept
+    cdef int request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _route(self, int row, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _forward(self, int index, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _keys(self, int row, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _split(self, int join, Py_ssize_t step, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _slowly(self, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef Link _usable(self, Node node)

@@ -1,0 +1,523 @@
+"""
+From a client's bytes to writes for nodes: the first half of a request's way.
+
+    bytes -> RequestScanner -> a command's name and first key -> its row in the table
+          -> one key: ring -> node -> link -> the frame, as it came, into `link.outgoing`
+          -> many keys: the same for each, then one frame, or one for each node (a Split)
+          -> no key: an answer of our own
+
+What needs the arguments as Python objects (errors, local commands, odd key positions) goes the slow way,
+`_slowly`; the other ways create no Python object but the Pending.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from overlord.errors import ProtocolError
+from overlord.proxy.flow import command_errors
+from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.command_row import Kind
+from overlord.proxy.flow.keys import keys_to_route, row_of
+from overlord.proxy.flow.local import Effect, answer
+from overlord.wire.resp import arguments, command, split_inline
+
+if cython.compiled:
+    from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.join import join_parts
+    from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.parts import (
+        ALL_OK,
+        DOWN,
+        NO,
+        SUM,
+        UNKNOWN,
+        VALUES,
+        YES,
+        Client,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+        new_pending,
+    )
+    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.resp import (
+        INCOMPLETE,
+        INLINE,
+        VIOLATION,
+        WHOLE,
+        Args,
+        RequestScanner,
+    )
+    from cython.cimports.overlord.wire.stream import FINISH, OPEN
+else:
+    from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.join import join_parts
+    from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.parts import (
+        ALL_OK,
+        DOWN,
+        NO,
+        SUM,
+        UNKNOWN,
+        VALUES,
+        YES,
+        Client,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+        new_pending,
+    )
+    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
+    from overlord.wire.stream import FINISH, OPEN
+
+KIND_KEY = cython.declare(cython.int, int(Kind.KEY))
+KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
+KIND_MGET = cython.declare(cython.int, int(Kind.MGET))
+KIND_MSET = cython.declare(cython.int, int(Kind.MSET))
+KIND_SUM = cython.declare(cython.int, int(Kind.SUM))
+
+LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
+"""Frames from this size on change hands without being copied, where they can."""
+UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
+"""Bytes that a blocked client may send us ahead, before we stop reading from it."""
+
+PONG = cython.declare(bytes, b"+PONG\r\n")
+NO_PROTOCOL = b"-NOPROTO unsupported protocol version\r\n"
+NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
+OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
+HTTP_WORDS = (b"POST", b"HOST:")
+"""First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
+
+
+@cython.cclass
+class RedisClient(Client):
+    """A client that speaks RESP."""
+
+    def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
+        Client.__init__(self, flow, number)
+        limits = flow.limits
+        self.refusal = b""
+        self.scanner = RequestScanner(
+            limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
+        )
+
+    def may_take_up(self) -> cython.bint:
+        """Whether the next request may be taken up now, or has to wait."""
+        return (
+            self.in_flight < self.limit()
+            and not self.has_unread()
+            and not self.waits_for_protocol
+        )
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Take up the requests in `p[start:end]`, as many as may be in flight."""
+        at: cython.Py_ssize_t = start
+        found: cython.int
+        scanner: RequestScanner = self.scanner
+        if self.draining or self.gone:
+            return end
+        self.blocked = False
+        while at < end:
+            if not self.may_take_up():
+                self.blocked = True
+                break
+            found = scanner.scan(p, at, end)
+            if found == WHOLE:
+                if self.request(p, at, at + scanner.length) == 0:
+                    self.blocked = True
+                    break
+            elif found == INCOMPLETE:
+                if scanner.whole > LARGE_FRAME and self.flow.over_budget(scanner.whole - (end - at)):
+                    self.flow.hit("max_memory")
+                    self._end_with(OUT_OF_MEMORY, "max_memory reached")
+                    return end
+                break
+            elif found == INLINE:
+                if self._inline(p, at, at + scanner.length) == 0:
+                    self.blocked = True
+                    break
+            elif found == VIOLATION:
+                if scanner.broken_bound:
+                    self.flow.hit(scanner.broken_bound)
+                self._end_with(
+                    f"-ERR Protocol error: {scanner.violation.reason}\r\n".encode(), "protocol error"
+                )
+                return end
+            if self.closing != OPEN or self.gone:
+                return end
+            at += scanner.length
+        self.wanted = scanner.whole if not self.blocked else 0
+        self.set_paused(self.ended or (self.blocked and end - at >= UNPARSED_MARK))
+        return at
+
+    def go_on(self) -> object:
+        """Take up what waited."""
+        if not self.gone and self.closing == OPEN and not self.draining:
+            self.feed_incoming()
+            if self.in_flight == 0 and self.blocked and not self.has_unread():
+                # Nobody else will wake it: all it is owed was answered while it was fed.
+                if not self.waits_for_protocol:
+                    self.outbox.add_hungry(self)
+            else:
+                self.finish_if_done()
+        return None
+
+    def _end_with(self, error: bytes, reason: str) -> None:
+        """Say why, in turn, and close when all is said."""
+        self.flow.errors += 1
+        self.reason = reason
+        self.say(error)
+        self.draining = True
+        self.blocked = False
+        self.set_paused(True)
+        if self.in_flight == 0:
+            self.close(FINISH, reason)
+
+    def request(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Take up the request `p[start:end]`. Gives 0 if it has to wait, and is not used up."""
+        flow: Flow = self.flow
+        scanner: RequestScanner = self.scanner
+        table: CommandTable = flow.table
+        row: cython.int = table.find(p, start + scanner.name_start, start + scanner.name_end)
+        kind: cython.int
+        arity: cython.int
+        if row >= 0:
+            kind = table.kind[row]
+            arity = table.arity[row]
+            if (scanner.argc == arity) if arity >= 0 else (scanner.argc >= -arity):
+                if kind == KIND_KEY and table.first[row] == 1:
+                    flow.requests += 1
+                    return self._forward(
+                        flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end),
+                        p,
+                        start,
+                        end,
+                    )
+                if row == flow.ping_row and scanner.argc == 1:
+                    flow.requests += 1
+                    flow.local_answers += 1
+                    self.say(PONG)
+                    return 1
+                return self._route(row, kind, p, start, end)
+        return self._slowly(-1, p, start, end)
+
+    def _route(
+        self,
+        row: cython.int,
+        kind: cython.int,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Take up a command of known name and right number of arguments."""
+        flow: Flow = self.flow
+        args: Args = flow.args
+        first: cython.int
+        if kind == KIND_MGET:
+            return self._split(VALUES, 1, p, start, end)
+        if kind == KIND_SUM:
+            return self._split(SUM, 1, p, start, end)
+        if kind == KIND_MSET and self.scanner.argc % 2 == 1:
+            return self._split(ALL_OK, 2, p, start, end)
+        if kind == KIND_KEY:
+            args.read(p, start, end)
+            first = flow.table.first[row]
+            if first < args.count:
+                flow.requests += 1
+                return self._forward(
+                    flow.ring.node_of(p, args.start_of(first), args.end_of(first)), p, start, end
+                )
+        if kind == KIND_KEYS:
+            return self._keys(row, p, start, end)
+        return self._slowly(kind, p, start, end)
+
+    def _usable(self, node: Node) -> Link:
+        """The link to this node for the next request; None if there is none that takes one."""
+        flow: Flow = self.flow
+        link: Link = node.link_for(self)
+        if link is None:
+            self.refusal = node.refusal()
+        elif link.outgoing.size() > flow.node_max_unsent:
+            flow.hit("node_max_unsent")
+            self.refusal = NODE_FULL
+        elif flow.over_budget(0):
+            flow.hit("max_memory")
+            self.refusal = OUT_OF_MEMORY
+        else:
+            return link
+        flow.errors += 1
+        node.failures += 1
+        return None
+
+    def _forward(
+        self,
+        index: cython.int,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Send `p[start:end]` to a node as it is."""
+        node: Node = self.flow.nodes[index]
+        link: Link = self._usable(node)
+        pending: Pending
+        incoming: Buffer
+        if link is None:
+            self.say(self.refusal)
+            return 1
+        if link.in_flight >= self.flow.node_queue:
+            self.flow.hit("node_pipe_count")
+            link.waiters.append(self)
+            return 0
+        pending = new_pending()
+        pending.client = self
+        self.append_pending(pending)
+        link.push(pending)
+        node.requests += 1
+        incoming = self.incoming
+        if (
+            end - start >= LARGE_FRAME
+            and self.in_incoming
+            and not self.stolen
+            and start == incoming.start
+            and end == incoming.end
+            and link.outgoing.size() == 0
+        ):
+            link.outgoing.swap(incoming)
+            incoming.clear()
+            self.stolen = True
+        else:
+            link.outgoing.append(p, start, end)
+        link.touch()
+        return 1
+
+    def _keys(
+        self,
+        row: cython.int,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Send a command with several keys to their node, if they are all on one."""
+        flow: Flow = self.flow
+        args: Args = flow.args
+        at: cython.Py_ssize_t
+        last: cython.Py_ssize_t
+        step: cython.Py_ssize_t = flow.table.step[row]
+        index: cython.int = -1
+        other: cython.int
+        args.read(p, start, end)
+        at = flow.table.first[row]
+        last = flow.table.last[row]
+        if last < 0:
+            last += args.count
+        if at > last or last >= args.count or step <= 0:
+            return self._slowly(-1, p, start, end)
+        while at <= last:
+            other = flow.ring.node_of(p, args.start_of(at), args.end_of(at))
+            if index < 0:
+                index = other
+            elif other != index:
+                flow.requests += 1
+                self._refuse_cross_node(flow.table.row(row).fullname)
+                return 1
+            at += step
+        flow.requests += 1
+        return self._forward(index, p, start, end)
+
+    def _refuse_cross_node(self, name: str) -> None:
+        self.flow.refusals["cross-node"] = self.flow.refusals.get("cross-node", 0) + 1
+        self.flow.errors += 1
+        self.say(command_errors.cross_node(name))
+
+    def _split(
+        self,
+        join: cython.int,
+        step: cython.Py_ssize_t,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """
+        Send each node the keys that it has, `step` arguments for each key, in the order of the request.
+
+        The parts' frames grow side by side in the links' buffers: first all heads, then one pass over the
+        arguments. A node that takes no request answers its part with an error at once.
+        """
+        flow: Flow = self.flow
+        args: Args = flow.args
+        ring: Ring = flow.ring
+        split: Split
+        pending: Pending
+        node: Node
+        link: Link
+        index: cython.Py_ssize_t
+        at: cython.Py_ssize_t
+        count: cython.Py_ssize_t
+        only: cython.int = -1
+        other: cython.int = 0
+        owners: bytearray
+        nodes: list
+        flow.requests += 1
+        args.read(p, start, end)
+        count = (args.count - 1) // step
+        # Many commands stay on one node: they go as they are.
+        for index in range(count):
+            other = ring.node_of(p, args.start_of(1 + index * step), args.end_of(1 + index * step))
+            if only < 0:
+                only = other
+            elif other != only:
+                break
+        if other == only:
+            return self._forward(only, p, start, end)
+        flow.splits += 1
+        flow.serial += 1
+        split = Split(join, count)
+        split.client = self
+        owners = split.owners
+        nodes = []
+        for index in range(count):
+            other = ring.node_of(p, args.start_of(1 + index * step), args.end_of(1 + index * step))
+            node = flow.nodes[other]
+            if node.mark != flow.serial:
+                node.mark = flow.serial
+                node.part = len(nodes)
+                node.part_keys = 0
+                nodes.append(node)
+            node.part_keys += 1
+            owners[2 * index] = node.part & 255
+            owners[2 * index + 1] = node.part >> 8
+        self.append_pending(split)
+        for node in nodes:
+            pending = new_pending()
+            pending.parent = split
+            split.parts.append(pending)
+            link = self._usable(node)
+            node.part_link = link
+            if link is None:
+                pending.reply = self.refusal
+                pending.done = True
+                continue
+            split.left += 1
+            link.push(pending)
+            node.requests += 1
+            head: bytes = b"*%d\r\n" % (node.part_keys * step + 1)
+            link.outgoing.append(head, 0, len(head))
+            link.outgoing.append(p, args.header(0), args.header(1))
+            link.touch()
+        for index in range(count):
+            at = 1 + index * step
+            node = nodes[owners[2 * index] | (owners[2 * index + 1] << 8)]
+            if node.part_link is not None:
+                node.part_link.outgoing.append(p, args.header(at), args.header(at + step))
+        for node in nodes:
+            node.part_link = None
+        if split.left == 0:
+            join_parts(split)
+        return 1
+
+    def _slowly(
+        self,
+        kind: cython.int,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Take up a command with its arguments as Python objects: local, rare, or wrong."""
+        flow: Flow = self.flow
+        argv = arguments(cut(p, start, end))
+        argv[0] = bytes(argv[0])
+        if self.in_flight > 0 and argv[0].upper() == b"HELLO":
+            return 0
+        try:
+            row = row_of(argv)
+            if row.kind == Kind.LOCAL:
+                return self._locally(argv)
+            indices = keys_to_route(argv)
+        except CommandRejected as rejected:
+            if argv[0].upper() in HTTP_WORDS:
+                flow.refusals["http"] = flow.refusals.get("http", 0) + 1
+                self._end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
+                return 1
+            flow.requests += 1
+            flow.errors += 1
+            self.say(rejected.reply)
+            return 1
+        flow.requests += 1
+        if not indices:
+            return self._forward(0, p, start, end)
+        index = flow.ring.node_of_key(argv[indices[0]])
+        for at in indices[1:]:
+            if flow.ring.node_of_key(argv[at]) != index:
+                self._refuse_cross_node(row.fullname)
+                return 1
+        return self._forward(index, p, start, end)
+
+    def _locally(self, argv: list) -> int:
+        """Answer a command without a node."""
+        flow: Flow = self.flow
+        name: bytes = argv[0].upper()
+        if name == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
+            known = flow.knows_resp3()
+            if known == UNKNOWN:
+                self.waits_for_protocol = True
+                flow.protocol_waiters.append(self)
+                return 0
+            if known == NO:
+                flow.requests += 1
+                self.say(NO_PROTOCOL)
+                return 1
+        flow.requests += 1
+        flow.local_answers += 1
+        if self.session is None:
+            self.session = flow.facts.new_session(self)
+        result = answer(argv, self.session, flow.facts)
+        self.say(result.reply)
+        if result.effect == Effect.CLOSE:
+            self.draining = True
+            self.set_paused(True)
+            if self.in_flight == 0:
+                self.close(FINISH, "client said QUIT")
+        elif result.effect == Effect.PROTOCOL_3:
+            self.protocol = self.session.protocol = 3
+        elif result.effect == Effect.PROTOCOL_2:
+            self.protocol = self.session.protocol = 2
+        return 1
+
+    def _inline(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Take up an inline command: as an ordinary one."""
+        length: cython.Py_ssize_t = self.scanner.length
+        taken: cython.int
+        was_in_incoming: cython.bint
+        try:
+            args = split_inline(cut(p, start, end))
+        except ProtocolError as error:
+            self._end_with(f"-ERR Protocol error: {error.reason}\r\n".encode(), "protocol error")
+            return 1
+        if not args:
+            return 1
+        frame: bytes = command(args)
+        was_in_incoming = self.in_incoming
+        self.in_incoming = False
+        try:
+            if self.scanner.scan(frame, 0, len(frame)) == WHOLE:
+                taken = self.request(frame, 0, len(frame))
+            else:
+                self._end_with(b"-ERR Protocol error: too many or too large arguments\r\n", "protocol error")
+                taken = 1
+        finally:
+            self.in_incoming = was_in_incoming
+            self.scanner.length = length
+        return taken
+

@@ -1,0 +1,131 @@
+"""The clients' side: one Protocol for each client, and how many of them there may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from overlord.net.carriage import Carriage, StreamProtocol
+from overlord.proxy.flow.redis_flow import RedisFlow
+
+TOO_MANY = b"-ERR max number of clients reached\r\n"
+
+
+@define(eq=False)
+class Admission:
+    """How many clients there may be: the process counts, and so does each cluster on top of it."""
+
+    limit: int
+    """0: no bound."""
+    parent: Admission | None = None
+    admitted: int = 0
+    refused: int = 0
+    is_full: bool = False
+    """Whether the last one who came was refused."""
+
+    def admit(self) -> bool:
+        """Take one more in, or refuse."""
+        if self.limit and self.admitted >= self.limit:
+            self.refused += 1
+            self.is_full = True
+            return False
+        if self.parent is not None and not self.parent.admit():
+            self.refused += 1
+            return False
+        self.admitted += 1
+        self.is_full = False
+        return True
+
+    def leave(self) -> None:
+        """One has gone."""
+        self.admitted -= 1
+        if self.parent is not None:
+            self.parent.leave()
+
+
+class Refusal(Protocol):
+    """Tells a client that there are too many, and closes."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(TOO_MANY)
+        self.transport.loseConnection()
+
+
+@define(eq=False, slots=False)
+class ClientConn(StreamProtocol):
+    """One client's connection."""
+
+    factory: ClientConnFactory
+
+    def connectionMade(self) -> None:
+        self.carriage = self.factory.carriage
+        self.stream = self.factory.flow.new_client(self.factory.next_number())
+        self.stream.owner = self
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.stream.lost()
+        self.factory.left(self)
+
+
+@define(eq=False, slots=False)
+class ClientConnFactory(Factory):
+    """
+    Builds the connections of one cluster's clients, within its bound.
+
+    `noisy` is Twisted's: it would log each listener in words that say nothing to an operator.
+    """
+
+    flow: RedisFlow
+    carriage: Carriage
+    admission: Admission
+    next_number: Callable[[], int]
+    """Gives each client of the process a number of its own, its CLIENT ID."""
+    noisy = False
+    log = Logger()
+    _conns: set[ClientConn] = field(factory=set, init=False)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        was_full = self.admission.is_full
+        if not self.admission.admit():
+            if not was_full:
+                self.log.warn(
+                    "clients of cluster {cluster} are refused: {clients} are connected, and more than"
+                    " max_connections may not be",
+                    cluster=self.flow.name,
+                    clients=self.admission.admitted,
+                )
+                self.admission.is_full = True
+            return Refusal()
+        conn = ClientConn(self)
+        self._conns.add(conn)
+        return conn
+
+    def left(self, conn: ClientConn) -> None:
+        """A client has gone."""
+        self._conns.discard(conn)
+        self.admission.leave()
+
+    def drain(self) -> None:
+        """Take no more requests, and close each client when it has what it is owed."""
+        for conn in list(self._conns):
+            conn.stream.drain()
+
+    def close(self) -> None:
+        """Close whoever is left."""
+        for conn in list(self._conns):
+            transport: Any = conn.transport
+            transport.abortConnection()
+
+    @property
+    def clients(self) -> int:
+        """How many clients there are."""
+        return len(self._conns)

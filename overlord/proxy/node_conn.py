@@ -1,0 +1,58 @@
+"""The nodes' side: one Protocol for each connection to a node."""
+
+from __future__ import annotations
+
+from attrs import define
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
+
+from overlord.net.carriage import Carriage, StreamProtocol
+from overlord.proxy.flow.replies import RedisLink
+
+
+@define(eq=False, slots=False)
+class NodeConn(StreamProtocol):
+    """One connection to a node; what goes over it is its link's affair."""
+
+    stream: RedisLink
+    carriage: Carriage
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.stream.connected()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.stream.lost(self.stream.reason or trouble_of(reason))
+
+
+@define(eq=False, slots=False)
+class NodeConnFactory(Factory):
+    """Builds the connections that take the place of one link, one after the other."""
+
+    link: RedisLink
+    carriage: Carriage
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> NodeConn:
+        return NodeConn(self.link, self.carriage)
+
+
+def trouble_of(reason: Failure) -> str:
+    """Why there is no connection, in words that are fit for clients: without addresses."""
+    if reason.check(ConnectionRefusedError):
+        return "connection refused"
+    if reason.check(TimeoutError, TimeoutError.__mro__[1]):
+        return "no connection within dial_timeout"
+    if reason.check(DNSLookupError):
+        return "its name cannot be resolved"
+    if reason.check(ConnectionDone):
+        return "the node closed the connection"
+    return "connection lost"

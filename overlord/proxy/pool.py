@@ -1,0 +1,137 @@
+"""The connections to one node: who opens them, and opens them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random
+from typing import Any
+
+from attrs import define, field
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.error import TimeoutError as DialTimeout
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from overlord.config import ClusterConfig, ServerConfig
+from overlord.net.carriage import Carriage
+from overlord.proxy.flow.parts import Link
+from overlord.proxy.flow.replies import RedisLink
+from overlord.proxy.node_conn import NodeConnFactory, trouble_of
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class DialledEndpoint:
+    """Dials a node for one link, within `timeout` seconds, and tells the link how it went."""
+
+    endpoint: IStreamClientEndpoint
+    link: RedisLink
+    reactor: Any
+    timeout: float
+    told: Callable[[], None]
+    """Called after each failure."""
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Protocol]:
+        self.link.dialing()
+        dialled: Deferred[Protocol] = self.endpoint.connect(protocolFactory)
+        dialled.addTimeout(self.timeout, self.reactor)
+        dialled.addErrback(self._failed)
+        return dialled
+
+    def _failed(self, reason: Failure) -> Failure:
+        self.link.lost(trouble_of(reason))
+        self.told()
+        return reason
+
+
+@define(eq=False)
+class Pool:
+    """
+    The connections to one node.
+
+    Each link has a service that dials, and dials again with back-off after a failure or a loss. Logs when
+    the node is lost (no link is ready) and when it is back.
+    """
+
+    cluster: ClusterConfig
+    server: ServerConfig
+    reactor: Any
+    carriage: Carriage
+    log = Logger()
+    is_up: bool = field(default=False, init=False)
+    _was_up: bool | None = field(default=None, init=False)
+    _services: dict[Link, ClientService] = field(factory=dict, init=False)
+
+    def open(self, link: RedisLink) -> None:
+        """Open a link, and keep it open; does nothing for one that is kept already."""
+        if link in self._services:
+            return
+        cluster = self.cluster
+        endpoint = DialledEndpoint(
+            self._endpoint(), link, self.reactor, cluster.dial_timeout, self._look
+        )
+        policy = backoffPolicy(
+            initialDelay=cluster.redial_delay,
+            maxDelay=cluster.redial_max_delay,
+            factor=2.0,
+            jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
+        )
+        link.changed = self._look
+        link.greeted = lambda accepted: None if accepted else self._close_link(link)
+        service = ClientService(
+            endpoint, NodeConnFactory(link, self.carriage), retryPolicy=policy, clock=self.reactor
+        )
+        self._services[link] = service
+        service.startService()
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        if self.server.path:
+            return UNIXClientEndpoint(self.reactor, self.server.path)
+        return HostnameEndpoint(
+            self.reactor, self.server.host, self.server.port, timeout=self.cluster.dial_timeout
+        )
+
+    def _close_link(self, link: RedisLink) -> None:
+        """A node does not speak what this link is for: dial no more, until the link is opened again."""
+        service = self._services.pop(link, None)
+        if service is not None:
+            self.log.warn(
+                "node {node} of cluster {cluster} does not speak RESP3, so HELLO 3 is refused",
+                node=self.server.label,
+                cluster=self.cluster.name,
+            )
+            service.stopService()
+
+    def _look(self) -> None:
+        """A link has changed: say so if the node has come or gone with it."""
+        self.is_up = any(link.is_ready() for link in self._services if link.protocol == 2)
+        if self.is_up == self._was_up:
+            return
+        first, self._was_up = self._was_up is None, self.is_up
+        if not self.is_up:
+            trouble = next(iter(self._services)).node.trouble
+            self.log.warn(
+                "node {node} of cluster {cluster} is down: {trouble}",
+                node=self.server.label,
+                cluster=self.cluster.name,
+                trouble=trouble,
+            )
+        else:
+            self.log.info(
+                "node {node} of cluster {cluster} is {state}",
+                node=self.server.label,
+                cluster=self.cluster.name,
+                state="up" if first else "back",
+            )
+
+    async def close(self) -> None:
+        """Close all connections, and dial no more."""
+        self._was_up = False  # no news about what we end ourselves
+        services, self._services = self._services, {}
+        for service in services.values():
+            await service.stopService()
