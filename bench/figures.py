@@ -41,7 +41,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """What the median says, and in how many rounds it would have been said; empty without an aim."""
+        """What the median says, and how many rounds agree; empty where nothing is wanted."""
         if self.wanted is None:
             return ""
         rounds = sum(map(self.wanted.holds, self.values))
@@ -73,7 +73,7 @@ class Result:
 def load_figures(
     scenario: str, rounds: Sequence[Round], challenger: str | None, peer: str | None
 ) -> list[Figure]:
-    """Ratios of the challenger to its peer at the last load, then of each to itself between the loads."""
+    """Ratios of challenger to peer at the last load, then of each to itself between loads."""
     last = max(index for _, index in rounds[0])
     figures = []
     if challenger and peer:

@@ -1,8 +1,9 @@
 """
-Puts a load on a contestant, and says what came out: operations, latencies, processor time of the proxy.
+Puts a load on a contestant, and says what came out: operations, latencies, processor time.
 
-redis-benchmark makes the load. It asks as fast as answers come, which is right for the cost of an
-operation and for the largest throughput, and wrong for latencies at a given load; `paced` is for those.
+redis-benchmark makes the load. It asks as fast as answers come, which is right for the cost of
+an operation and for the largest throughput, and wrong for latencies at a given load; those are
+`paced`'s.
 """
 
 import csv
@@ -26,8 +27,6 @@ PILOT_SECONDS = 0.5
 """Or how long it has to take, where there is no proxy."""
 LONGEST_RUN = 20.0
 """Seconds that a run may take at the trial run's speed, however little processor time it needs."""
-MANY_CLIENTS = 200
-"""With more clients than this, the cost of connecting them is measured apart and taken away."""
 BUSY_GENERATOR = 0.85
 """The share of a core at which the paced generator is too busy to be believed."""
 
@@ -74,13 +73,14 @@ class Sample:
 
 
 def requests_for(contestant: Contestant, load: Load, cpu_seconds: float) -> int:
-    """How many requests cost the proxy that much processor time; at the node itself, take as long."""
-    requests = max(2_000 * load.pipeline, 2 * load.clients)
+    """How many requests cost the proxy that much processor time, or last as long at a node."""
+    requests = 2_000 * load.pipeline
+    connecting = _cost_of_connecting(contestant, load)
     while True:
         before, started = _cpu(contestant), time.monotonic()
-        _redis_benchmark(contestant, load, requests)
+        _redis_benchmark(contestant, load, requests + load.clients * load.pipeline)
         took = time.monotonic() - started
-        spent = (_cpu(contestant) - before).total
+        spent = (_cpu(contestant) - before - connecting).total
         if spent >= PILOT_CPU_SECONDS or took >= 4 * PILOT_SECONDS:
             break
         if contestant.proxy_pid is None and took >= PILOT_SECONDS:
@@ -88,27 +88,22 @@ def requests_for(contestant: Contestant, load: Load, cpu_seconds: float) -> int:
         requests *= 4
     cost = took if contestant.proxy_pid is None else max(spent, 0.01)
     wanted = min(cpu_seconds / cost, LONGEST_RUN / took) * requests
-    return max(math.ceil(wanted), load.clients * load.pipeline)
+    return math.ceil(wanted)
 
 
 def measure(contestant: Contestant, load: Load, requests: int) -> Sample:
     """One run of redis-benchmark."""
-    counted, aside = requests, CpuTime(0.0, 0.0)
-    if load.clients > MANY_CLIENTS:
-        before = _cpu(contestant)
-        _redis_benchmark(contestant, load, load.clients)
-        aside = _cpu(contestant) - before
-        requests += load.clients
+    connecting = _cost_of_connecting(contestant, load)
     before = _cpu(contestant)
-    row = _redis_benchmark(contestant, load, requests)
-    spent = _cpu(contestant) - before - aside
+    row = _redis_benchmark(contestant, load, requests + load.clients * load.pipeline)
+    spent = _cpu(contestant) - before - connecting
     return Sample(
-        requests=counted,
+        requests=requests,
         ops_per_second=float(row["rps"]),
         p50_ms=float(row["p50_latency_ms"]),
         p99_ms=float(row["p99_latency_ms"]),
-        user_us=_per_operation(contestant, spent.user, counted),
-        kernel_us=_per_operation(contestant, spent.kernel, counted),
+        user_us=_per_operation(contestant, spent.user, requests),
+        kernel_us=_per_operation(contestant, spent.kernel, requests),
     )
 
 
@@ -121,8 +116,8 @@ def measure_paced(contestant: Contestant, load: Load, rate: float, seconds: floa
     found = json.loads(output)
     if found["busy"] > BUSY_GENERATOR:
         raise BenchError(
-            f"the load generator used {found['busy']:.0%} of a core for {rate:.0f} requests a second, "
-            f"so its latencies would be its own (is the machine busy?)"
+            f"the load generator used {found['busy']:.0%} of a core for {rate:.0f} requests "
+            f"a second, so the latencies would be its own (is the machine busy?)"
         )
     return Sample(
         requests=found["requests"],
@@ -144,6 +139,13 @@ def benchmark_row(output: str) -> dict[str, str]:
     if errors or not rows:
         raise BenchError(f"redis-benchmark failed: {(errors or lines or ['no output'])[0]}")
     return rows[-1]
+
+
+def _cost_of_connecting(contestant: Contestant, load: Load) -> CpuTime:
+    """What a run costs in which each client comes, sends one pipeline, and leaves."""
+    before = _cpu(contestant)
+    _redis_benchmark(contestant, load, load.clients * load.pipeline)
+    return _cpu(contestant) - before
 
 
 def _redis_benchmark(contestant: Contestant, load: Load, requests: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How much memory a proxy needs for idle clients and for a huge value, and how much it gives back."""
+"""How much memory a proxy needs for idle clients and a huge value, and what it gives back."""
 
 import random
 import time
@@ -24,7 +24,7 @@ WARM_UP_KEYS = 1_000
 
 
 def measure_memory(contestant: Contestant, clients: int, value_mib: int) -> dict[str, float]:
-    """Figures of one new proxy. It has to be fresh: memory is compared with what it had at the start."""
+    """Figures of one proxy, which has to be new: all is compared with what it had at the start."""
     pid = contestant.proxy_pid
     if pid is None:
         raise ValueError("a node has no proxy whose memory could be measured")
@@ -39,8 +39,8 @@ def measure_memory(contestant: Contestant, clients: int, value_mib: int) -> dict
     _wait_for_files(pid, contestant, lambda count: count < clients)
 
     piece = random.Random(1).randbytes(PIECE)
+    before = _settled_rss(pid)
     for figure, transfer in ((SET_PEAK, Connection.put), (GET_PEAK, Connection.fetch)):
-        before = _settled_rss(pid)
         forget_peak(pid)
         with Connection(contestant.port) as connection:
             transfer(connection, b"huge", piece, value_mib * MIB // PIECE)
@@ -54,9 +54,7 @@ def measure_memory(contestant: Contestant, clients: int, value_mib: int) -> dict
 def _idle_clients(contestant: Contestant, pid: int, count: int) -> Iterator[list[Connection]]:
     before = open_files(pid)
     with ExitStack() as stack:
-        connections = []
-        for _ in range(count):
-            connections.append(stack.enter_context(Connection(contestant.port)))
+        connections = [stack.enter_context(Connection(contestant.port)) for _ in range(count)]
         _wait_for_files(pid, contestant, lambda files: files >= before + count)
         yield connections
 
@@ -73,7 +71,7 @@ def _wait_for_files(pid: int, contestant: Contestant, is_reached: Callable[[int]
 
 
 def _settled_rss(pid: int) -> int:
-    """Memory when it has not moved by more than 1% for a while, or when waiting has taken long enough."""
+    """Memory when it has not moved by more than 1% for a while, or after `SETTLE_TIMEOUT`."""
     deadline = time.monotonic() + SETTLE_TIMEOUT
     current, since = rss(pid), time.monotonic()
     while time.monotonic() < min(deadline, since + SETTLED):

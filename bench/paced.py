@@ -1,127 +1,160 @@
 """
-A load generator with a fixed rate: `python -m bench.paced PORT RATE SECONDS CLIENTS KEYS VALUE_SIZE`.
+A load generator with a fixed rate, a program of its own (see `main` for its arguments).
 
-redis-benchmark sends its next request when an answer has come, so a slow server gets less to do and looks
-better than it is. Here requests are due by the clock, whatever the server does, and a latency counts from
-the moment the request was due (so it includes how late we ourselves were, which is reported as well).
+redis-benchmark sends a request when the last answer has come, so a slow server gets less to do
+and looks better than it is. Here requests are due by the clock, whatever the server does, and a
+latency counts from the moment the request was due. So it includes how late we ourselves were,
+which is reported as well.
 
-Requests are due in small bursts, one every `TICK`, and go to the clients in turn; a client that still
-waits for an answer sends the next request behind it. All replies have the same size, so that counting
-bytes is enough to know how many have come. Prints one JSON object.
+Requests are due in small bursts, one every `TICK`, and go to the clients in turn; a client that
+still waits for an answer sends the next request behind it. All replies have the same size, so
+counting bytes is enough to know how many have come.
 
-Its limits: Python on one core, about 20 us per request; the kernel wakes it 50 to 100 us late.
+Its limits: Python on one core, some 20 us per request; the kernel wakes it 50 to 100 us late.
 """
 
 import gc
 import json
 import random
 import select
-import socket
 import sys
 import time
 from collections import deque
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from bench.wire import Connection, benchmark_key, frame
 
 TICK = 0.00025
 """Seconds between two bursts."""
 WARM_UP = 0.1
-"""The share of the requests at the begin whose latencies do not count."""
+"""The share of the requests, from the first on, whose latencies do not count."""
 GRACE = 10.0
 """Seconds that the last replies may take."""
+START_DELAY = 0.01
 DIFFERENT_REQUESTS = 10_000
+RECEIVE = 1 << 16
+
+
+@frozen
+class Plan:
+    """What to send, and where."""
+
+    port: int
+    rate: float
+    """Requests a second, over all clients."""
+    seconds: float
+    clients: int
+    keys: int
+    value_size: int
 
 
 @define(eq=False)
 class Client:
-    """One connection: what it waits for, and how much of the next reply it has."""
+    """One connection: when its unanswered requests were due, and how far a reply has come."""
 
-    socket: socket.socket
+    connection: Connection
     due: deque[float] = field(factory=deque)
     surplus: int = 0
 
 
-def schedule(rate: float, requests: int, tick: float = TICK) -> list[float]:
-    """When each request is due, in seconds from the start: `rate` in a second, in bursts on the tick."""
-    return [int(number / rate / tick) * tick for number in range(requests)]
+@define(eq=False)
+class Generator:
+    """Sends what is due, takes what has come."""
 
+    plan: Plan
+    _latencies: list[float] = field(factory=list, init=False)
+    _lateness: list[float] = field(factory=list, init=False)
+    _clients: list[Client] = field(factory=list, init=False)
+    _by_descriptor: dict[int, Client] = field(factory=dict, init=False)
+    _poll: select.epoll = field(factory=select.epoll, init=False)
+    _requests: list[bytes] = field(factory=list, init=False)
+    _reply_size: int = field(init=False)
 
-def percentile(ordered: list[float], share: float) -> float:
-    """The smallest value that is not below `share` of them."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    def __attrs_post_init__(self) -> None:
+        self._reply_size = len(b"$%d\r\n\r\n" % self.plan.value_size) + self.plan.value_size
+        for _ in range(DIFFERENT_REQUESTS):
+            key = benchmark_key(random.randrange(self.plan.keys))
+            self._requests.append(frame([b"GET", key]))
+        for _ in range(self.plan.clients):
+            client = Client(Connection(self.plan.port))
+            client.connection.socket.settimeout(0.0)
+            descriptor = client.connection.socket.fileno()
+            self._clients.append(client)
+            self._by_descriptor[descriptor] = client
+            self._poll.register(descriptor, select.EPOLLIN)
 
+    def run(self) -> dict[str, float]:
+        """Carry out the plan; give latencies in milliseconds."""
+        offsets = schedule(self.plan.rate, int(self.plan.rate * self.plan.seconds))
+        gc.disable()
+        busy_before = time.process_time()
+        start = time.perf_counter() + START_DELAY
+        self._exchange([start + offset for offset in offsets])
+        took = time.perf_counter() - start
+        busy = time.process_time() - busy_before
 
-def run(
-    port: int, rate: float, seconds: float, count: int, keys: int, size: int
-) -> dict[str, float]:
-    """Send `rate` GETs a second for that long; give latencies in milliseconds."""
-    reply_size = len(b"$%d\r\n" % size) + size + 2
-    requests = [
-        frame([b"GET", benchmark_key(random.randrange(keys))]) for _ in range(DIFFERENT_REQUESTS)
-    ]
-    due_times = schedule(rate, int(rate * seconds))
-    clients = [Client(Connection(port).socket) for _ in range(count)]
-    by_descriptor = {client.socket.fileno(): client for client in clients}
-    poll = select.epoll()
-    for client in clients:
-        client.socket.setblocking(False)
-        poll.register(client.socket.fileno(), select.EPOLLIN)
+        counted = sorted(self._latencies[int(len(offsets) * WARM_UP) :])
+        return {
+            "requests": len(offsets),
+            "ops_per_second": len(offsets) / took,
+            "p50_ms": percentile(counted, 0.50) * 1000,
+            "p99_ms": percentile(counted, 0.99) * 1000,
+            "late_p99_ms": percentile(sorted(self._lateness), 0.99) * 1000,
+            "busy": busy / took,
+        }
 
-    latencies: list[float] = []
-    lateness: list[float] = []
-    gc.collect()
-    gc.disable()
-    busy_before = time.process_time()
-    start = time.perf_counter() + 0.01
-    sent, total = 0, len(due_times)
-    while len(latencies) < total:
-        now = time.perf_counter()
-        while sent < total and start + due_times[sent] <= now:
-            due = start + due_times[sent]
-            client = clients[sent % count]
-            client.due.append(due)
-            client.socket.send(requests[sent % DIFFERENT_REQUESTS])
-            lateness.append(time.perf_counter() - due)
-            sent += 1
-        if sent < total:
-            pause = max(0.0, start + due_times[sent] - time.perf_counter())
-        elif now > start + due_times[-1] + GRACE:
-            raise TimeoutError(f"{total - len(latencies)} replies did not come in {GRACE:.0f} s")
-        else:
-            pause = GRACE
-        # epoll itself counts in milliseconds; select on the epoll in microseconds.
-        if not select.select([poll], [], [], pause)[0]:
-            continue
-        for descriptor, _ in poll.poll(0):
-            client = by_descriptor[descriptor]
-            received = len(client.socket.recv(1 << 16))
+    def _exchange(self, due_times: list[float]) -> None:
+        total, sent = len(due_times), 0
+        while len(self._latencies) < total:
+            while sent < total and due_times[sent] <= time.perf_counter():
+                self._send(sent, due_times[sent])
+                sent += 1
+            next_event = due_times[sent] if sent < total else due_times[-1] + GRACE
+            pause = next_event - time.perf_counter()
+            if sent == total and pause < 0:
+                missing = total - len(self._latencies)
+                raise TimeoutError(f"{missing} replies did not come within {GRACE:.0f} s")
+            # An epoll counts in milliseconds; select, which can look at it, in microseconds.
+            if select.select([self._poll], [], [], max(0.0, pause))[0]:
+                self._receive()
+        if any(client.surplus for client in self._clients):
+            raise ValueError(f"a reply was not a value of {self.plan.value_size} bytes")
+
+    def _send(self, number: int, due: float) -> None:
+        client = self._clients[number % len(self._clients)]
+        client.due.append(due)
+        client.connection.socket.send(self._requests[number % DIFFERENT_REQUESTS])
+        self._lateness.append(time.perf_counter() - due)
+
+    def _receive(self) -> None:
+        for descriptor, _ in self._poll.poll(0):
+            client = self._by_descriptor[descriptor]
+            received = len(client.connection.socket.recv(RECEIVE))
             if not received:
                 raise ConnectionError("the connection was closed in the middle of the load")
             arrived = time.perf_counter()
-            whole, client.surplus = divmod(client.surplus + received, reply_size)
+            whole, client.surplus = divmod(client.surplus + received, self._reply_size)
             for _ in range(whole):
-                latencies.append(arrived - client.due.popleft())
-    took = time.perf_counter() - start
-    if any(client.surplus for client in clients):
-        raise ValueError(f"a reply was not a value of {size} bytes")
+                self._latencies.append(arrived - client.due.popleft())
 
-    counted = sorted(latencies[int(total * WARM_UP) :])
-    return {
-        "requests": total,
-        "ops_per_second": total / took,
-        "p50_ms": percentile(counted, 0.50) * 1000,
-        "p99_ms": percentile(counted, 0.99) * 1000,
-        "late_p99_ms": percentile(sorted(lateness), 0.99) * 1000,
-        "busy": (time.process_time() - busy_before) / took,
-    }
+
+def schedule(rate: float, requests: int) -> list[float]:
+    """When each request is due, in seconds from the start: `rate` in a second, in bursts."""
+    return [int(number / rate / TICK) * TICK for number in range(requests)]
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value in a sorted list below which that share of it lies."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def main() -> None:
-    port, rate, seconds, count, keys, size = sys.argv[1:]
+    """`python -m bench.paced PORT RATE SECONDS CLIENTS KEYS VALUE_SIZE` prints a JSON object."""
+    port, rate, seconds, clients, keys, value_size = sys.argv[1:]
+    plan = Plan(int(port), float(rate), float(seconds), int(clients), int(keys), int(value_size))
     try:
-        found = run(int(port), float(rate), float(seconds), int(count), int(keys), int(size))
+        found = Generator(plan).run()
     except (OSError, ValueError, IndexError) as error:
         sys.exit(f"the paced load failed: {error}")
     print(json.dumps(found))

@@ -11,7 +11,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @frozen
 class CpuTime:
-    """Processor time in seconds. The sum is exact to a tick (10 ms), how it is divided is sampled."""
+    """Processor time in seconds: the sum is exact to a tick (10 ms), its parts are sampled."""
 
     user: float
     kernel: float
@@ -64,7 +64,7 @@ def forget_peak(pid: int) -> None:
 
 
 def peak_rss(pid: int) -> int:
-    """The most resident memory since `forget_peak`, in bytes; of several processes, each one's peak."""
+    """The most resident memory since `forget_peak`, in bytes: the sum of each process's peak."""
     peak = 0
     for member in family(pid):
         status = Path(f"/proc/{member}/status").read_text()
@@ -76,7 +76,7 @@ def peak_rss(pid: int) -> int:
 
 def open_files(pid: int) -> int:
     """How many descriptors the process and its descendants hold."""
-    return sum(len(os.listdir(f"/proc/{member}/fd")) for member in family(pid))
+    return sum(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in family(pid))
 
 
 def _tasks(pid: int) -> list[Path]:

@@ -65,7 +65,7 @@ class Runner:
         return NUTCRACKER if NUTCRACKER in self.contestants else None
 
     def run(self, scenario: AnyScenario) -> Result:
-        """Measure a scenario. What goes wrong is part of the result, and ends only this scenario."""
+        """Measure a scenario. What goes wrong is told in the result, and ends only this one."""
         result = Result(scenario.name)
         try:
             match scenario:
@@ -110,9 +110,7 @@ class Runner:
             requests = requests_for(contestant, scenario.load, 3 * QUICK_CPU_SECONDS)
             most.append(measure(contestant, scenario.load, requests).ops_per_second)
         if not most:
-            raise BenchError(
-                "an equal load is a share of what a proxy can do, and there is no proxy"
-            )
+            raise BenchError("an equal load is a share of what a proxy can do: name a proxy")
         rate = round(min(most) * scenario.share, -2)
         result.loads = (f"{scenario.load} at {rate:,.0f}/s",)
         self.say(f"{scenario.name}: {rate:,.0f} requests a second for everyone")
@@ -262,5 +260,5 @@ def _brief(arm: Arm, sample: Sample) -> str:
     return f"{arm[0]} {sample.ops_per_second:,.0f}/s{cpu}"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt

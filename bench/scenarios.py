@@ -12,14 +12,14 @@ class Scenario:
     """
     Loads that are run against every contestant in the same rounds.
 
-    Contestants are compared with each other at the last load. Where there are two, each contestant is
-    also compared with itself: how much does an operation cost more under the second than the first?
+    Contestants are compared with each other at the last load. Where there are two, each one is
+    also compared with itself: how much more does an operation cost under the second load?
     """
 
     name: str
     loads: tuple[Load, ...]
     cpu_seconds: float = 1.0
-    """Processor time of the proxy that a run has to use; more where user time alone is looked at."""
+    """Processor time that a run has to cost the proxy; more where user time is looked at."""
 
 
 @frozen
@@ -34,7 +34,7 @@ class PacedScenario:
 
 @frozen
 class MemoryScenario:
-    """What a new proxy needs for many idle clients, then for one huge value, and what it gives back."""
+    """What a new proxy needs for idle clients, then for a huge value, and what it gives back."""
 
     name: str
     clients: int = 10_000

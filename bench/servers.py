@@ -1,9 +1,9 @@
 """
 Starts what is measured: Redis servers, nutcracker, Overlord; and ends all of it, whatever happens.
 
-Three things together see to the end. `Bed` is a context manager. Each program runs in a process group
-of its own, so that it gets no Ctrl-C of the terminal and can be ended with its children. And the kernel
-sends it SIGTERM when we die without a chance to clean up.
+Three things together see to the end. `Bed` is a context manager. Each program runs in a process
+group of its own, so that it gets no Ctrl-C of the terminal and can be ended with its children.
+And the kernel sends it SIGTERM when we die without a chance to clean up.
 """
 
 import ctypes
@@ -250,7 +250,7 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         process_group=0,
-        preexec_fn=_die_with_parent,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - we have no threads
     )
 
 

@@ -1,8 +1,8 @@
 """
 What the figures have to be: the one place where the aims stand.
 
-Ratios are Overlord's figure divided by nutcracker's from the same round, except for the growths, which
-compare Overlord with itself, and for memory, which is absolute.
+Ratios are Overlord's figure divided by nutcracker's from the same round. Growths compare
+Overlord with itself, and memory is absolute.
 """
 
 from attrs import frozen

@@ -92,7 +92,7 @@ class Connection:
 
 
 def fill(port: int, keys: int, value_size: int) -> None:
-    """SET redis-benchmark's keys 0 to `keys` - 1, so that every GET of a measurement finds a value."""
+    """SET redis-benchmark's first `keys` keys, so that every GET of a measurement finds a value."""
     value = b"x" * value_size
     batch = max(1, min(1000, PIECE // value_size))
     with Connection(port) as connection:
