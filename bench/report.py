@@ -172,7 +172,10 @@ def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rules = ["--:" if all(map(_is_number, column)) else "---" for column in zip(*rows, strict=True)]
+    rules = [
+        "--:" if any(column) and all(not cell or _is_number(cell) for cell in column) else "---"
+        for column in zip(*rows, strict=True)
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in [columns, rules, *rows])
 
 

@@ -79,6 +79,7 @@ class Runner:
             result.problem = str(error)
             self.say(f"{scenario.name}: {error}")
             self.bed.retire_all()
+            self._filled.clear()
         if result.rounds:
             result.figures = load_figures(scenario.name, result.rounds, self.challenger, self.peer)
         return result
@@ -169,7 +170,7 @@ class Runner:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the arguments ask for; give the exit code."""
     options = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     results: list[Result] = []
     try:
