@@ -6,6 +6,7 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +58,7 @@ def this_machine(contestants: Iterable[str]) -> Machine:
         "nutcracker": _version_of("nutcracker") if "nutcracker" in contestants else "(absent)",
         "Python": platform.python_version(),
         "Twisted": _package("twisted"),
-        "Overlord": _package("overlord"),
+        "Overlord": f"{_package('overlord')}, {_build_of_overlord()}",
     }
     return Machine(
         date=time.strftime("%Y-%m-%d %H:%M %Z"),
@@ -193,6 +194,21 @@ def _version_of(name: str) -> str:
     )
     number = re.search(r"\d+\.\d+(\.\d+)*", run.stdout + run.stderr)
     return number[0] if number else "(version unknown)"
+
+
+def _build_of_overlord() -> str:
+    """Whether the Overlord that twistd will find is compiled. Not ours: we may run in a checkout."""
+    question = "import importlib.util as i; print(i.find_spec('overlord.wire.resp').origin)"
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", question],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    if run.returncode != 0:
+        return "not importable"
+    return "uncompiled" if run.stdout.strip().endswith(".py") else "compiled"
 
 
 def _package(name: str) -> str:

@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         allow_many_files()
         machine = this_machine(options.contestants)
-        overlord_options = ["--conf", str(options.conf)] if options.conf else []
+        overlord_options = ["--conf", str(options.conf.resolve())] if options.conf else []
         with Bed(overlord_options) as bed:
             runner = Runner(bed, options.contestants, options.repeat, options.quick)
             results.extend(map(runner.run, _selected(options.only)))

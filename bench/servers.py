@@ -171,7 +171,8 @@ class Bed:
     def _start(self, name: str, port: int, command: Sequence[str]) -> Server:
         log = self._directory / f"{name}-{port}.log"
         with log.open("wb") as output:
-            process = spawn(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # Not in a checkout: what is measured is the Overlord that is installed.
+            process = spawn(command, stdout=output, stderr=output, directory=self._directory)
         server = Server(name, port, process, log)
         self._running.append(server)
         return server
@@ -239,16 +240,17 @@ servers = [{servers}]
 def spawn(
     command: Sequence[str],
     *,
-    stdin: int | None = None,
     stdout: int | IO[bytes],
     stderr: int | IO[bytes],
+    directory: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program that does not outlive us, in a process group of its own."""
     return subprocess.Popen(
         command,
-        stdin=stdin,
+        stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
+        cwd=directory,
         process_group=0,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - we have no threads
     )
