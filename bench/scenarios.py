@@ -1,0 +1,71 @@
+"""What is measured: one row each. What has to come out stands in `wanted`."""
+
+from attrs import frozen
+
+from bench.load import Load
+
+SMALL, KIB, HUNDRED_KIB = 32, 1024, 100 * 1024
+
+
+@frozen
+class Scenario:
+    """
+    Loads that are run against every contestant in the same rounds.
+
+    Contestants are compared with each other at the last load. Where there are two, each one is
+    also compared with itself: how much more does an operation cost under the second load?
+    """
+
+    name: str
+    loads: tuple[Load, ...]
+    cpu_seconds: float = 1.0
+    """Processor time that a run has to cost the proxy; more where user time is looked at."""
+
+
+@frozen
+class PacedScenario:
+    """Latencies at the same load for all: a share of what the slowest proxy can do at most."""
+
+    name: str
+    load: Load
+    share: float
+    seconds: float = 3.0
+
+
+@frozen
+class MemoryScenario:
+    """What a new proxy needs for idle clients, then for a huge value, and what it gives back."""
+
+    name: str
+    clients: int = 10_000
+    value_mib: int = 256
+    most_rounds: int = 3
+
+
+AnyScenario = Scenario | PacedScenario | MemoryScenario
+
+
+def _one(name: str, load: Load) -> Scenario:
+    return Scenario(name, (load,))
+
+
+SCENARIOS: tuple[AnyScenario, ...] = (
+    _one("get-p1", Load("get")),
+    _one("set-p1", Load("set")),
+    _one("get-p10", Load("get", pipeline=10)),
+    _one("set-p10", Load("set", pipeline=10)),
+    _one("get-p100", Load("get", pipeline=100)),
+    _one("set-p100", Load("set", pipeline=100)),
+    _one("get-1k", Load("get", value_size=KIB, keys=50_000)),
+    _one("set-1k", Load("set", value_size=KIB, keys=50_000)),
+    _one("get-100k", Load("get", value_size=HUNDRED_KIB, keys=1_000)),
+    _one("set-100k", Load("set", value_size=HUNDRED_KIB, keys=1_000)),
+    _one("mget-10", Load("mget")),
+    _one("clients-1000", Load("get", clients=1_000)),
+    PacedScenario("equal-load", Load("get"), share=0.6),
+    Scenario("clients-2000", (Load("get"), Load("get", clients=2_000)), cpu_seconds=3.0),
+    MemoryScenario("memory"),
+    # The last ones: 64 idle nodes would disturb the others.
+    Scenario("nodes-64", (Load("get"), Load("get", nodes=64)), cpu_seconds=3.0),
+    _one("nodes-64-p10", Load("get", nodes=64, pipeline=10)),
+)
