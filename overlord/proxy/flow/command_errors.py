@@ -1,0 +1,73 @@
+"""The error replies to commands, in Redis' words where Redis has some."""
+
+from collections.abc import Sequence
+
+from overlord.errors import OverlordError
+from overlord.wire.resp_encode import error
+
+MAX_ECHOED = 128
+"""Bytes of a command, and of its arguments, that an error repeats; Redis repeats as many."""
+
+SYNTAX_ERROR = b"-ERR syntax error\r\n"
+NOT_AN_INTEGER = b"-ERR value is not an integer or out of range\r\n"
+NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
+
+
+class CommandRejected(OverlordError):  # noqa: N818  # it says what happened
+    """
+    A command is answered with an error instead of being carried out.
+
+    Attributes:
+        reply: the error as RESP bytes, line end included.
+    """
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(reply[1:].strip().decode(errors="backslashreplace"))
+        self.reply = reply
+
+
+def unknown_command(argv: Sequence[bytes]) -> bytes:
+    """The reply to a command that nobody knows, with as much of its arguments as Redis repeats."""
+    arguments = b""
+    for argument in argv[1:]:
+        if len(arguments) >= MAX_ECHOED:
+            break
+        arguments += b"'%b' " % c_text(argument, MAX_ECHOED - len(arguments))
+    name = c_text(argv[0])
+    return error(b"ERR unknown command '%b', with args beginning with: %b" % (name, arguments))
+
+
+def unknown_subcommand(argv: Sequence[bytes]) -> bytes:
+    """The reply to `CONTAINER x` when the container has no subcommand x."""
+    subcommand, container = c_text(argv[1]), argv[0].upper()
+    return error(b"ERR unknown subcommand '%b'. Try %b HELP." % (subcommand, container))
+
+
+def wrong_arity(name: str) -> bytes:
+    """The reply to too many or too few arguments; `name` as in `xgroup|create`."""
+    return error(b"ERR wrong number of arguments for '%b' command" % name.lower().encode())
+
+
+def refused(name: str, why: str) -> bytes:
+    """The reply to a command that we know and do not do."""
+    text = f"ERR '{name.lower()}' is not supported by the proxy: {why}"
+    return error(text.encode())
+
+
+def cross_node(name: str) -> bytes:
+    """The reply to a command whose keys are on several nodes, and which cannot be split."""
+    text = (
+        f"CROSSSLOT Keys of '{name.lower()}' are not all on one node, and it cannot be split;"
+        " keys with the same hash tag share a node"
+    )
+    return error(text.encode())
+
+
+def no_input_key(name: str) -> bytes:
+    """The reply to a number of keys below one, for the family of ZUNION."""
+    return error(b"ERR at least 1 input key is needed for '%b' command" % name.lower().encode())
+
+
+def c_text(text: bytes, room: int = MAX_ECHOED) -> bytes:
+    """What an error repeats of `text`: like C's `%.*s`, it ends at a NUL."""
+    return text[:room].partition(b"\0")[0]

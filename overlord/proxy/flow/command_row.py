@@ -1,0 +1,88 @@
+"""What the proxy knows about one command: the shape of a row of `redis_commands.py`."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    """What happens to a command. The numbers are those that compiled code compares with."""
+
+    KEY = 0
+    """One key, at `first`: forwarded to the key's node."""
+    KEYS = 1
+    """Several keys, from `first` to `last` in steps of `step`: forwarded when all are on one node."""
+    NUMKEYS = 2
+    """As KEYS, but an argument says how many keys there are."""
+    SPECIAL = 3
+    """As KEYS, but options decide where the keys are."""
+    CONTAINER = 4
+    """The second word decides: look for the row `NAME|SECOND`."""
+    MGET = 5
+    """Split by node; the reply is put together in the order of the keys."""
+    MSET = 6
+    """Split by node, key and value together; OK when all nodes say so, else the first error."""
+    SUM = 7
+    """Split by node; the reply is the sum of the nodes' replies."""
+    ANY = 8
+    """No key, and every node says the same: forwarded to whichever."""
+    LOCAL = 9
+    """Answered by the proxy itself, see `local.py`."""
+    REFUSED = 10
+    """Known and not done, `why` says the reason."""
+
+
+class Keys(NamedTuple):
+    """
+    One group of keys in a command and what is done with them, as Redis' key specifications say it.
+
+    Source: redis.io, "Command key specifications".
+    """
+
+    access: str
+    """Redis' words for what happens to the keys, such as `RO access`."""
+    at: int
+    """Where the first key is; where the count is, if `counted`; where `word` is searched from."""
+    last: int = 0
+    """The last key, counted from the first; negative: counted from the end of the command."""
+    step: int = 1
+    """From one key to the next."""
+    limit: int = 0
+    """2: the keys are only the first half of what is between the first one and `last`."""
+    counted: bool = False
+    """The argument at `at` says how many keys follow it."""
+    word: bytes = b""
+    """The keys begin behind this word, wherever it stands."""
+
+
+class Command(NamedTuple):
+    """One row. `first`, `last` and `step` are the three numbers of Redis' `COMMAND`."""
+
+    name: bytes
+    """Upper case; a subcommand is `CONTAINER|SUBCOMMAND`."""
+    kind: Kind
+    arity: int
+    """Number of arguments, the name included; negative: at least so many."""
+    first: int
+    last: int
+    step: int
+    flags: str
+    """Redis' words, such as `readonly fast`."""
+    group: str
+    access: str = ""
+    """What is done with the keys from `first` to `last`."""
+    keys: tuple[Keys, ...] = ()
+    """Where the keys are, for commands for which `first`, `last` and `step` do not say all."""
+    why: str = ""
+    """Why the proxy refuses it; ends the sentence `'x' is not supported by the proxy: ...`."""
+
+    def groups_of_keys(self) -> tuple[Keys, ...]:
+        """All groups of keys, those of plain rows included."""
+        if self.keys or not self.first:
+            return self.keys
+        last = self.last if self.last < 0 else self.last - self.first
+        return (Keys(self.access, self.first, last, self.step),)
+
+    @property
+    def fullname(self) -> str:
+        """The name as Redis writes it in errors: `xgroup|create`."""
+        return self.name.decode().lower()

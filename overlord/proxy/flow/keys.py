@@ -1,0 +1,305 @@
+"""
+Where the keys of a command are, for the commands that a row's three numbers do not describe.
+
+Compiled code finds the keys of plain commands itself (`first`, `last`, `step` in `commands.py`). What
+needs a look at the arguments comes here:
+
+    argv -> row_of     which row applies, the subcommand's where there are subcommands
+         -> keys_of    where its keys are; options such as STREAMS and STORE are understood
+         -> keys_to_route   the same, and what the proxy cannot pass on is rejected
+
+Source: Redis' `getKeysFromCommand` and the key specifications in the rows; a test compares with
+`COMMAND GETKEYS` of a real server.
+"""
+
+from collections.abc import Callable, Sequence
+
+from overlord.proxy.flow import command_errors as errors
+from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.command_row import Command, Keys, Kind
+from overlord.proxy.flow.redis_commands import BLOCKS, COMMANDS, DATABASES
+from overlord.wire.resp_encode import error
+
+BY_NAME = {command.name: command for command in COMMANDS}
+CONTAINERS = {name.partition(b"|")[0] for name in BY_NAME if b"|" in name}
+
+MAX_INTEGER = (1 << 63) - 1
+MAX_DIGITS = 19
+"""Decimal digits of the largest integer that Redis takes."""
+
+PATTERNS = "its BY and GET patterns name keys that other nodes may have"
+
+
+def row_of(argv: Sequence[bytes]) -> Command:
+    """
+    The row that applies to a command.
+
+    Raises:
+        CommandRejected: nobody knows the command or the subcommand, or it has a wrong number of
+            arguments. Rows of the kind REFUSED are returned.
+    """
+    name = argv[0].upper()
+    row = BY_NAME.get(name) if b"|" not in name else None
+    if row is None:
+        raise CommandRejected(errors.unknown_command(argv))
+    if name in CONTAINERS and len(argv) > 1:
+        row = BY_NAME.get(b"%b|%b" % (name, argv[1].upper()))
+        if row is None:
+            raise CommandRejected(errors.unknown_subcommand(argv))
+    if not has_right_arity(row, len(argv)) and row.kind is not Kind.REFUSED:
+        raise CommandRejected(errors.wrong_arity(row.fullname))
+    return row
+
+
+def has_right_arity(row: Command, count: int) -> bool:
+    """Whether a command may have `count` arguments, its name included."""
+    return count == row.arity if row.arity >= 0 else count >= -row.arity
+
+
+def keys_to_route(argv: Sequence[bytes]) -> list[int]:
+    """
+    Where the keys are by which a command finds its node: indices into `argv`, in rising order of groups.
+
+    An empty list means that any node will do: a script that names no keys, or `OBJECT HELP`. Such a
+    script runs on one node and sees only what that one has.
+
+    Raises:
+        CommandRejected: the command cannot be passed on; carries the reply.
+    """
+    row = row_of(argv)
+    if row.kind is Kind.REFUSED:
+        raise CommandRejected(errors.refused(row.fullname, row.why))
+    check = _CHECKS.get(row.name)
+    if check is not None:
+        check(row, argv)
+    return [index for index, _ in _find(row, argv)]
+
+
+def keys_of(argv: Sequence[bytes]) -> list[int]:
+    """
+    Where the keys of a whole command are, whether or not the proxy serves it: indices into `argv`.
+
+    Raises:
+        CommandRejected: the command is unknown, or its arguments do not say where its keys are.
+    """
+    return [index for index, _ in keys_and_access(argv)]
+
+
+def keys_and_access(argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """As `keys_of`, each index with Redis' words for what is done with the key (`RO access`)."""
+    return _find(row_of(argv), argv)
+
+
+def parse_integer(text: bytes) -> int | None:
+    """The integer that Redis reads from `text`, or None: no blanks, plus signs or leading zeros."""
+    digits = text.removeprefix(b"-")
+    if not digits.isdigit() or len(digits) > MAX_DIGITS or (digits[:1] == b"0" and text != b"0"):
+        return None
+    value = int(text)
+    return value if -MAX_INTEGER - 1 <= value <= MAX_INTEGER else None
+
+
+def _find(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    finder = _FINDERS.get(row.name)
+    if finder is not None:
+        return finder(row, argv)
+    found: list[tuple[int, str]] = []
+    for group in row.groups_of_keys():
+        found += [(index, group.access) for index in _indices(row, group, argv)]
+    return found
+
+
+def _indices(row: Command, group: Keys, argv: Sequence[bytes]) -> range:
+    if group.counted:
+        first = group.at + 1
+        return range(first, first + _count(row, group, argv) * group.step, group.step)
+    if group.word:
+        raise AssertionError(f"{row.fullname} needs a finder of its own for {group.word!r}")
+    last = len(argv) + group.last if group.last < 0 else group.at + group.last
+    return range(group.at, last + 1, group.step)
+
+
+def _count(row: Command, group: Keys, argv: Sequence[bytes]) -> int:
+    """How many keys follow the argument that counts them; rejects what Redis rejects, in its words."""
+    count = parse_integer(argv[group.at])
+    room = (len(argv) - group.at - 1) // group.step
+    texts = _COUNT_ERRORS.get(row.group, _COUNT_ERRORS["sorted-set"])
+    if row.name in _POSITIVE_COUNT:
+        texts = _POSITIVE_COUNT[row.name]
+    not_integer, too_small, too_many = texts
+    if count is None:
+        raise CommandRejected(not_integer)
+    if count < 0 or (count == 0 and row.group != "scripting"):
+        raise CommandRejected(too_small or errors.no_input_key(row.fullname))
+    if count > room:
+        raise CommandRejected(too_many)
+    return count
+
+
+_TOO_MANY_KEYS = error(b"ERR Number of keys can't be greater than number of args")
+_POSITIVE = error(b"ERR numkeys should be greater than 0")
+_NEGATIVE = error(b"ERR Number of keys can't be negative")
+
+# Not an integer, too small (None: it takes the command's name), more than there are arguments.
+_COUNT_ERRORS: dict[str, tuple[bytes, bytes | None, bytes]] = {
+    "scripting": (errors.NOT_AN_INTEGER, _NEGATIVE, _TOO_MANY_KEYS),
+    "sorted-set": (errors.NOT_AN_INTEGER, None, errors.SYNTAX_ERROR),
+}
+_POSITIVE_COUNT: dict[bytes, tuple[bytes, bytes | None, bytes]] = {
+    b"SINTERCARD": (_POSITIVE, _POSITIVE, _TOO_MANY_KEYS),
+    b"LMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
+    b"ZMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
+    b"BLMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
+    b"BZMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
+}
+
+
+# What options do to the place of the keys.
+
+
+def _streams(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`XREAD [options] STREAMS key ... id ...`: the first half of what follows STREAMS."""
+    first = _stream_options(argv)[0] + 1
+    count, odd = divmod(len(argv) - first, 2)
+    if odd:
+        name = row.fullname.encode()
+        raise CommandRejected(
+            error(
+                b"ERR Unbalanced '%b' list of streams: "
+                b"for each stream key an ID or '$' must be specified." % name
+            )
+        )
+    return [(index, row.keys[0].access) for index in range(first, first + count)]
+
+
+def _stream_options(argv: Sequence[bytes]) -> tuple[int, bool]:
+    """Where STREAMS stands in an XREAD or XREADGROUP, and whether BLOCK stands before it."""
+    blocks = False
+    index = 1
+    while index < len(argv) - 1:
+        option = argv[index].upper()
+        if option == b"STREAMS":
+            return index, blocks
+        if option not in _STREAM_OPTIONS:
+            break
+        blocks = blocks or option == b"BLOCK"
+        index += 1 + _STREAM_OPTIONS[option]
+    raise CommandRejected(errors.SYNTAX_ERROR)
+
+
+_STREAM_OPTIONS = {b"COUNT": 1, b"BLOCK": 1, b"CLAIM": 1, b"NOACK": 0, b"GROUP": 2}
+"""How many arguments each option takes."""
+
+
+def _sort(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`SORT key [options] [STORE destination]`: of several destinations the last one counts."""
+    found = [(1, row.keys[0].access)]
+    stores = [value for option, value in _sort_options(argv) if option == b"STORE"]
+    if stores and row.name == b"SORT":
+        found.append((stores[-1], row.keys[-1].access))
+    return found
+
+
+def _sort_options(argv: Sequence[bytes]) -> list[tuple[bytes, int]]:
+    """The options of a SORT that name something, each with the index of the name."""
+    options: list[tuple[bytes, int]] = []
+    index = 2
+    while index < len(argv):
+        option = argv[index].upper()
+        if option in (b"BY", b"GET", b"STORE") and index + 1 < len(argv):
+            index += 1
+            options.append((option, index))
+        elif option == b"LIMIT":
+            index += 2
+        index += 1
+    return options
+
+
+def _georadius(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`GEORADIUS key ... [STORE | STOREDIST destination]`: the last destination counts."""
+    source, destination, _ = row.keys
+    found = [(source.at, source.access)]
+    index = destination.at
+    stored = 0
+    while index < len(argv) - 1:
+        if argv[index].upper() in (b"STORE", b"STOREDIST"):
+            index += 1
+            stored = index
+        index += 1
+    return [*found, (stored, destination.access)] if stored else found
+
+
+def _set(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`SET key value [options]`: with GET it reads, too."""
+    reads = b"GET" in {option.upper() for option in argv[3:]}
+    return [(row.first, "RW access update" if reads else "OW update")]
+
+
+def _bitfield(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`BITFIELD key operation ...`: a read if there is nothing but GET."""
+    index = 2
+    while index < len(argv):
+        match argv[index].upper():
+            case b"GET":
+                index += 3
+            case b"OVERFLOW":
+                index += 2
+            case _:
+                return [(row.first, "RW access update")]
+    return [(row.first, "RO access")]
+
+
+def _migrate(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
+    """`MIGRATE host port key|"" db timeout [options] [KEYS key ...]`."""
+    alone, listed = row.keys
+    if argv[alone.at]:
+        return [(alone.at, alone.access)]
+    words = [argument.upper() for argument in argv]
+    first = (
+        words.index(b"KEYS", alone.at + 1) + 1 if b"KEYS" in words[alone.at + 1 :] else len(argv)
+    )
+    return [(index, listed.access.removesuffix(" incomplete")) for index in range(first, len(argv))]
+
+
+_FINDERS: dict[bytes, Callable[[Command, Sequence[bytes]], list[tuple[int, str]]]] = {
+    b"XREAD": _streams,
+    b"XREADGROUP": _streams,
+    b"SORT": _sort,
+    b"SORT_RO": _sort,
+    b"GEORADIUS": _georadius,
+    b"GEORADIUSBYMEMBER": _georadius,
+    b"SET": _set,
+    b"BITFIELD": _bitfield,
+    b"MIGRATE": _migrate,
+}
+
+
+# What a command may not ask of a proxy.
+
+
+def _check_block(row: Command, argv: Sequence[bytes]) -> None:
+    if _stream_options(argv)[1]:
+        raise CommandRejected(errors.refused(row.fullname, f"with BLOCK {BLOCKS}"))
+
+
+def _check_patterns(row: Command, argv: Sequence[bytes]) -> None:
+    """As in a Redis Cluster: BY without `*` sorts by nothing and `GET #` is the element itself."""
+    for option, index in _sort_options(argv):
+        text = argv[index]
+        if (option == b"BY" and b"*" in text) or (option == b"GET" and text != b"#"):
+            raise CommandRejected(errors.refused(row.fullname, PATTERNS))
+
+
+def _check_database(row: Command, argv: Sequence[bytes]) -> None:
+    for option, value in zip(argv[3:], argv[4:], strict=False):
+        if option.upper() == b"DB" and value != b"0":
+            raise CommandRejected(errors.refused(row.fullname, f"with DB {DATABASES}"))
+
+
+_CHECKS: dict[bytes, Callable[[Command, Sequence[bytes]], None]] = {
+    b"XREAD": _check_block,
+    b"XREADGROUP": _check_block,
+    b"SORT": _check_patterns,
+    b"SORT_RO": _check_patterns,
+    b"COPY": _check_database,
+}

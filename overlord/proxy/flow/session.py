@@ -1,0 +1,115 @@
+"""What the proxy's own answers depend on: who asks, what the proxy says of itself, what follows."""
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from attrs import define
+
+REDIS_VERSION = "7.4.0"
+"""
+The version of Redis that we claim to be.
+
+Clients switch features on by it. 7.4 is the newest that all of them knew when Redis and Valkey went
+separate ways, and has RESP3, CLIENT SETINFO and whatever else we answer; what is newer is forwarded
+all the same, and a node that is too old for it says so.
+"""
+
+
+class Effect(Enum):
+    """What the caller has to do once the reply is written."""
+
+    NONE = "none"
+    CLOSE = "close"
+    """Close the client's connection behind this reply."""
+    PROTOCOL_2 = "protocol 2"
+    """This reply was in RESP2 already, and all that follow are."""
+    PROTOCOL_3 = "protocol 3"
+    """This reply was in RESP3 already, and all that follow are."""
+
+
+class LocalAnswer(NamedTuple):
+    """A reply that no node was asked for."""
+
+    reply: bytes
+    effect: Effect = Effect.NONE
+
+
+@define(eq=False)
+class Session:
+    """What the proxy knows about one client. `answer` changes the names, nothing else."""
+
+    id: int
+    address: str
+    """`host:port` of the client."""
+    local_address: str
+    """`host:port` that it connected to."""
+    connected_at: float
+    """By the clock of `ProxyFacts.now`."""
+    name: bytes = b""
+    protocol: int = 2
+    """2 or 3; set by the caller, as `Effect` tells."""
+    lib_name: bytes = b""
+    lib_version: bytes = b""
+
+
+class ProxyFacts(Protocol):
+    """What the proxy says about itself."""
+
+    @property
+    def version(self) -> str:
+        """Overlord's version."""
+
+    @property
+    def run_id(self) -> str:
+        """Forty hexadecimal digits, new with each start."""
+
+    @property
+    def process_id(self) -> int:
+        """The number of this process."""
+
+    @property
+    def tcp_port(self) -> int:
+        """The port that this cluster is served on; 0 for a unix socket."""
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+
+    @property
+    def connected_clients(self) -> int:
+        """Clients at this moment."""
+
+    @property
+    def max_clients(self) -> int:
+        """The bound on `connected_clients`."""
+
+    @property
+    def max_client_name(self) -> int:
+        """Bytes that a client may use for each of its names."""
+
+    @property
+    def connections_received(self) -> int:
+        """Clients since the start."""
+
+    @property
+    def commands_processed(self) -> int:
+        """Commands since the start."""
+
+    @property
+    def used_memory(self) -> int:
+        """Bytes that the process occupies."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of this cluster."""
+
+    @property
+    def nodes_up(self) -> int:
+        """Nodes that can be reached."""
+
+    @property
+    def max_protocol(self) -> int:
+        """3; or 2 when a node knows no RESP3, so that HELLO 3 cannot be kept."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
