@@ -107,7 +107,7 @@ def _write(value: Value, protocol: int, pieces: list[bytes]) -> None:
         case bool():
             pieces.append((b"#t\r\n" if value else b"#f\r\n") if resp3 else b":%d\r\n" % value)
         case int():
-            pieces.append(_integer(value, resp3))
+            pieces.append(_integer(value, resp3=resp3))
         case float():
             text = _double(value)
             pieces.append(b",%b\r\n" % text if resp3 else bulk(text))
@@ -132,7 +132,7 @@ def _write_items(mark: bytes, items: Sequence[Value], protocol: int, pieces: lis
         _write(item, protocol, pieces)
 
 
-def _integer(value: int, resp3: bool) -> bytes:
+def _integer(value: int, *, resp3: bool) -> bytes:
     if MIN_INTEGER <= value <= MAX_INTEGER:
         return b":%d\r\n" % value
     return b"(%d\r\n" % value if resp3 else bulk(b"%d" % value)

@@ -13,12 +13,13 @@ NOT_AN_INTEGER = b"-ERR value is not an integer or out of range\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 
 
-class CommandRejected(OverlordError):  # noqa: N818  # it says what happened
+class CommandRejected(OverlordError):
     """
     A command is answered with an error instead of being carried out.
 
     Attributes:
         reply: the error as RESP bytes, line end included.
+
     """
 
     def __init__(self, reply: bytes) -> None:

@@ -69,7 +69,7 @@ class Command(NamedTuple):
     """Redis' words, such as `readonly fast`."""
     group: str
     access: str = ""
-    """What is done with the keys from `first` to `last`."""
+    """What is done with the keys from `first` to `last`; `not_key` if channels stand there."""
     keys: tuple[Keys, ...] = ()
     """Where the keys are, for commands for which `first`, `last` and `step` do not say all."""
     why: str = ""
@@ -77,7 +77,7 @@ class Command(NamedTuple):
 
     def groups_of_keys(self) -> tuple[Keys, ...]:
         """All groups of keys, those of plain rows included."""
-        if self.keys or not self.first:
+        if self.keys or not self.first or self.access == "not_key":
             return self.keys
         last = self.last if self.last < 0 else self.last - self.first
         return (Keys(self.access, self.first, last, self.step),)

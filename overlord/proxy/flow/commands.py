@@ -44,6 +44,7 @@ class CommandTable:
 
         Raises:
             ValueError: the arrays have no room for so many rows, or a name is too long.
+
         """
         names = b"".join(row.name for row in rows)
         if len(rows) > MAX_ROWS or len(names) > MAX_NAMES:
@@ -109,7 +110,7 @@ class CommandTable:
         offset: cython.Py_ssize_t = self._name_start[index] - start
         if self._name_end[index] - offset != end:
             return False
-        for i in range(start, end):
+        for i in range(start, end):  # noqa: SIM110  # a generator would be an object
             if self._lower[p[i]] != self._names[i + offset]:
                 return False
         return True

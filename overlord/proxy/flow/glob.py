@@ -1,5 +1,5 @@
-"""
-Redis' patterns for names: `*`, `?`, `[a-z]`, `[^a]`, `\\x`.
+r"""
+Redis' patterns for names: `*`, `?`, `[a-z]`, `[^a]`, `\x`.
 
 A regular expression made of a client's pattern could take for ever (`*a*a*a*a`), so the pattern is
 matched by hand: when something does not fit, only the last star can give way, which bounds the time

@@ -13,6 +13,7 @@ Source: Redis' `getKeysFromCommand` and the key specifications in the rows; a te
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
 
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
@@ -37,6 +38,7 @@ def row_of(argv: Sequence[bytes]) -> Command:
     Raises:
         CommandRejected: nobody knows the command or the subcommand, or it has a wrong number of
             arguments. Rows of the kind REFUSED are returned.
+
     """
     name = argv[0].upper()
     row = BY_NAME.get(name) if b"|" not in name else None
@@ -58,13 +60,14 @@ def has_right_arity(row: Command, count: int) -> bool:
 
 def keys_to_route(argv: Sequence[bytes]) -> list[int]:
     """
-    Where the keys are by which a command finds its node: indices into `argv`, in rising order of groups.
+    Where the keys are by which a command finds its node: indices into `argv`, in the order of Redis' `COMMAND GETKEYS`.
 
     An empty list means that any node will do: a script that names no keys, or `OBJECT HELP`. Such a
     script runs on one node and sees only what that one has.
 
     Raises:
         CommandRejected: the command cannot be passed on; carries the reply.
+
     """
     row = row_of(argv)
     if row.kind is Kind.REFUSED:
@@ -81,13 +84,17 @@ def keys_of(argv: Sequence[bytes]) -> list[int]:
 
     Raises:
         CommandRejected: the command is unknown, or its arguments do not say where its keys are.
+
     """
     return [index for index, _ in keys_and_access(argv)]
 
 
 def keys_and_access(argv: Sequence[bytes]) -> list[tuple[int, str]]:
     """As `keys_of`, each index with Redis' words for what is done with the key (`RO access`)."""
-    return _find(row_of(argv), argv)
+    row = row_of(argv)
+    if not has_right_arity(row, len(argv)):
+        raise CommandRejected(errors.wrong_arity(row.fullname))
+    return _find(row, argv)
 
 
 def parse_integer(text: bytes) -> int | None:
@@ -123,13 +130,12 @@ def _count(row: Command, group: Keys, argv: Sequence[bytes]) -> int:
     """How many keys follow the argument that counts them; rejects what Redis rejects, in its words."""
     count = parse_integer(argv[group.at])
     room = (len(argv) - group.at - 1) // group.step
-    texts = _COUNT_ERRORS.get(row.group, _COUNT_ERRORS["sorted-set"])
-    if row.name in _POSITIVE_COUNT:
-        texts = _POSITIVE_COUNT[row.name]
-    not_integer, too_small, too_many = texts
+    is_script = row.group == "scripting"
+    usual = _SCRIPT_ERRORS if is_script else _COUNT_ERRORS
+    not_integer, too_small, too_many = _OTHER_COUNT_ERRORS.get(row.name, usual)
     if count is None:
         raise CommandRejected(not_integer)
-    if count < 0 or (count == 0 and row.group != "scripting"):
+    if count < 0 or (count == 0 and not is_script):
         raise CommandRejected(too_small or errors.no_input_key(row.fullname))
     if count > room:
         raise CommandRejected(too_many)
@@ -137,18 +143,18 @@ def _count(row: Command, group: Keys, argv: Sequence[bytes]) -> int:
 
 
 _TOO_MANY_KEYS = error(b"ERR Number of keys can't be greater than number of args")
+_BAD_COUNT = error(b"ERR invalid numkeys value or out of range")
 _POSITIVE = error(b"ERR numkeys should be greater than 0")
 _NEGATIVE = error(b"ERR Number of keys can't be negative")
 
-# Not an integer, too small (None: it takes the command's name), more than there are arguments.
-_COUNT_ERRORS: dict[str, tuple[bytes, bytes | None, bytes]] = {
-    "scripting": (errors.NOT_AN_INTEGER, _NEGATIVE, _TOO_MANY_KEYS),
-    "sorted-set": (errors.NOT_AN_INTEGER, None, errors.SYNTAX_ERROR),
-}
-_POSITIVE_COUNT: dict[bytes, tuple[bytes, bytes | None, bytes]] = {
+# Not an integer; too small (None: the error takes the command's name); more than there are arguments.
+_SCRIPT_ERRORS = (errors.NOT_AN_INTEGER, _NEGATIVE, _TOO_MANY_KEYS)
+_COUNT_ERRORS = (errors.NOT_AN_INTEGER, None, errors.SYNTAX_ERROR)
+_OTHER_COUNT_ERRORS: dict[bytes, tuple[bytes, bytes | None, bytes]] = {
     b"SINTERCARD": (_POSITIVE, _POSITIVE, _TOO_MANY_KEYS),
     b"LMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
     b"ZMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
+    b"MSETEX": (_BAD_COUNT, _BAD_COUNT, errors.SYNTAX_ERROR),
     b"BLMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
     b"BZMPOP": (_POSITIVE, _POSITIVE, errors.SYNTAX_ERROR),
 }
@@ -162,13 +168,13 @@ def _streams(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
     first = _stream_options(argv)[0] + 1
     count, odd = divmod(len(argv) - first, 2)
     if odd:
-        name = row.fullname.encode()
-        raise CommandRejected(
-            error(
-                b"ERR Unbalanced '%b' list of streams: "
-                b"for each stream key an ID or '$' must be specified." % name
-            )
+        # The wording since Redis 7.2; 7.0 calls both XREAD.
+        mark = "$" if row.name == b"XREAD" else ">"
+        text = (
+            f"ERR Unbalanced '{row.fullname}' list of streams:"
+            f" for each stream key an ID or '{mark}' must be specified."
         )
+        raise CommandRejected(error(text.encode()))
     return [(index, row.keys[0].access) for index in range(first, first + count)]
 
 
@@ -216,17 +222,21 @@ def _sort_options(argv: Sequence[bytes]) -> list[tuple[bytes, int]]:
 
 
 def _georadius(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
-    """`GEORADIUS key ... [STORE | STOREDIST destination]`: the last destination counts."""
-    source, destination, _ = row.keys
-    found = [(source.at, source.access)]
-    index = destination.at
-    stored = 0
+    """
+    `GEORADIUS key ... [STORE | STOREDIST destination]`.
+
+    Redis uses the last destination. We name all, because versions of Redis differ in which they name.
+    """
+    source, *destinations = row.keys
+    found: dict[bytes, list[tuple[int, str]]] = {group.word: [] for group in destinations}
+    index = destinations[0].at
     while index < len(argv) - 1:
-        if argv[index].upper() in (b"STORE", b"STOREDIST"):
+        word = argv[index].upper()
+        if word in found:
             index += 1
-            stored = index
+            found[word].append((index, destinations[0].access))
         index += 1
-    return [*found, (stored, destination.access)] if stored else found
+    return [(source.at, source.access), *chain.from_iterable(found.values())]
 
 
 def _set(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
@@ -291,7 +301,7 @@ def _check_patterns(row: Command, argv: Sequence[bytes]) -> None:
 
 
 def _check_database(row: Command, argv: Sequence[bytes]) -> None:
-    for option, value in zip(argv[3:], argv[4:], strict=False):
+    for option, value in pairwise(argv[3:]):
         if option.upper() == b"DB" and value != b"0":
             raise CommandRejected(errors.refused(row.fullname, f"with DB {DATABASES}"))
 

@@ -1,5 +1,7 @@
 """CLIENT: what a client may know and say about its own connection."""
 
+# ruff: noqa: ARG001 - the functions of a table share one signature
+
 from collections.abc import Callable
 
 from overlord.proxy.flow import command_errors as errors
@@ -45,6 +47,7 @@ def answer_client(argv: list[bytes], session: Session, facts: ProxyFacts) -> byt
 
     Raises:
         CommandRejected: the reply is an error.
+
     """
     row = row_of(argv)
     if row.kind is Kind.REFUSED:

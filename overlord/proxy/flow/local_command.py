@@ -5,6 +5,8 @@ What the proxy refuses is not listed: it is as if the server did not have it. GE
 refused commands as well.
 """
 
+# ruff: noqa: ARG001 - the functions of a table share one signature
+
 from collections.abc import Callable, Iterable
 from functools import cache
 
@@ -32,6 +34,12 @@ TOO_MANY_NAMES = error(b"ERR at most %d command names can be asked for at once" 
 
 SERVED = tuple(row for row in COMMANDS if row.kind is not Kind.REFUSED)
 
+CATEGORIES = (
+    *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap"),
+    *("hyperloglog", "geo", "stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous"),
+    *("connection", "transaction", "scripting"),
+)
+"""In Redis' order."""
 CATEGORY_OF_GROUP = {
     "bitmap": "bitmap",
     "connection": "connection",
@@ -86,6 +94,7 @@ def answer_command(argv: list[bytes], protocol: int) -> bytes:
 
     Raises:
         CommandRejected: the reply is an error.
+
     """
     return _ANSWERS[row_of(argv).name](argv, protocol)
 
@@ -107,7 +116,7 @@ def categories(row: Command) -> list[str]:
     if "admin" in flags:
         found += ["admin", "dangerous"]
     found.append("fast" if "fast" in flags else "slow")
-    return list(dict.fromkeys(found))
+    return [category for category in CATEGORIES if category in found]
 
 
 _CONTAINERS = {row.name.partition(b"|")[0] for row in SERVED if b"|" in row.name}

@@ -7,8 +7,6 @@ sentences for what only Redis 8 has are our own. Commands of modules have no ent
 whose modules say nothing about themselves.
 """
 
-# ruff: noqa: E501 - one command is one row, however long, so that the table reads as a table.
-
 # fmt: off
 DOCS: dict[bytes, tuple[str, str]] = {
     b"APPEND": ("2.0.0", "Append a value to a key."),

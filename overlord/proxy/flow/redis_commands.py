@@ -8,13 +8,13 @@ them.
 Sources: names, arity, flags and key positions are those of redis-server 7.0.15's `COMMAND`, then of
 Valkey 9.1 and Redis 8.2 for what is newer; a test compares with the server that is at hand. The
 modules that Redis 8 comes with, and what is newer than Redis 8.2, are written down from their
-documentation. Two differences are meant: ZRANK and ZREVRANK take WITHSCORE since 7.2, so their
-arity here is the wider one, and an older node refuses the option itself.
+documentation, as is the arity of the V commands, which Redis 8 reports as -1.
+
+Two differences are meant: ZRANK and ZREVRANK take WITHSCORE since Redis 7.2, so their arity here is
+the wider one, and an older node refuses the option itself.
 """
 
 from overlord.proxy.flow.command_row import Command, Keys, Kind
-
-# ruff: noqa: E501 - one command is one row, however long, so that the table reads as a table.
 
 KEY = Kind.KEY
 KEYS = Kind.KEYS
@@ -300,7 +300,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"MEMORY|STATS", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
     Command(b"MEMORY|USAGE", KEY, -3, 2, 2, 1, "readonly", "server", "RO"),
     Command(b"MGET", MGET, -2, 1, -1, 1, "readonly fast", "string", "RO access"),
-    Command(b"MIGRATE", REFUSED, -6, 3, 3, 1, "write movablekeys", "generic", keys=(Keys("RW access delete", 3), Keys("RW access delete incomplete", -2, last=-1, word=b"KEYS"),), why=MOVES_AWAY),
+    Command(b"MIGRATE", REFUSED, -6, 3, 3, 1, "write movablekeys", "generic", keys=(Keys("RW access delete", 3), Keys("RW access delete incomplete", -2, last=-1, word=b"KEYS")), why=MOVES_AWAY),
     Command(b"MODULE", REFUSED, -2, 0, 0, 0, "", "server", why=MODULES),
     Command(b"MONITOR", REFUSED, 1, 0, 0, 0, "admin noscript loading stale", "server", why=ONE_SERVER),
     Command(b"MOVE", REFUSED, 3, 1, 1, 1, "write fast", "generic", "RW access update", why=DATABASES),
@@ -431,19 +431,19 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"UNLINK", SUM, -2, 1, -1, 1, "write fast", "generic", "RM delete"),
     Command(b"UNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
     Command(b"UNWATCH", REFUSED, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions", why=TRANSACTION),
-    Command(b"VADD", KEY, -1, 1, 1, 1, "write denyoom", "vector-set", "RW access update"),
-    Command(b"VCARD", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VDIM", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VEMB", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VGETATTR", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VINFO", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VISMEMBER", KEY, -1, 1, 1, 1, "readonly", "vector-set", "RW access update"),
-    Command(b"VLINKS", KEY, -1, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
-    Command(b"VRANDMEMBER", KEY, -1, 1, 1, 1, "readonly", "vector-set", "RW access update"),
+    Command(b"VADD", KEY, -5, 1, 1, 1, "write denyoom", "vector-set", "RW access update"),
+    Command(b"VCARD", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VDIM", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VEMB", KEY, -3, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VGETATTR", KEY, 3, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VINFO", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VISMEMBER", KEY, 3, 1, 1, 1, "readonly", "vector-set", "RW access update"),
+    Command(b"VLINKS", KEY, -3, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
+    Command(b"VRANDMEMBER", KEY, -2, 1, 1, 1, "readonly", "vector-set", "RW access update"),
     Command(b"VRANGE", KEY, -4, 1, 1, 1, "readonly", "vector-set", "RO access"),
-    Command(b"VREM", KEY, -1, 1, 1, 1, "write", "vector-set", "RW access update"),
-    Command(b"VSETATTR", KEY, -1, 1, 1, 1, "write fast", "vector-set", "RW access update"),
-    Command(b"VSIM", KEY, -1, 1, 1, 1, "readonly", "vector-set", "RW access update"),
+    Command(b"VREM", KEY, 3, 1, 1, 1, "write", "vector-set", "RW access update"),
+    Command(b"VSETATTR", KEY, 4, 1, 1, 1, "write fast", "vector-set", "RW access update"),
+    Command(b"VSIM", KEY, -4, 1, 1, 1, "readonly", "vector-set", "RW access update"),
     Command(b"WAIT", REFUSED, 3, 0, 0, 0, "noscript", "generic", why=WAITS),
     Command(b"WAITAOF", REFUSED, 4, 0, 0, 0, "blocking", "generic", why=WAITS),
     Command(b"WATCH", REFUSED, -2, 1, -1, 1, "noscript loading stale fast allow_busy", "transactions", "RO", why=TRANSACTION),

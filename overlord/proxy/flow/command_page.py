@@ -1,0 +1,97 @@
+"""
+The page `docs/commands.md`, made from the table: `python -m overlord.proxy.flow.command_page`.
+
+A test compares what this prints with the file.
+"""
+
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+
+from overlord.proxy.flow.command_row import Command, Kind
+from overlord.proxy.flow.redis_commands import COMMANDS
+
+WHAT_HAPPENS = {
+    Kind.KEY: ("One key", "Forwarded to the node that has the key."),
+    Kind.KEYS: (
+        "Several keys",
+        (
+            "Forwarded when all keys are on one node (a hash tag keeps them together);"
+            " otherwise the answer is a `CROSSSLOT` error, and nothing is done."
+        ),
+    ),
+    Kind.NUMKEYS: (
+        "Several keys, counted by an argument",
+        (
+            "Forwarded when all keys are on one node, else a `CROSSSLOT` error."
+            " A script without keys runs on one node, and sees only the keys of that one."
+        ),
+    ),
+    Kind.SPECIAL: (
+        "Keys that depend on options",
+        (
+            "Forwarded when all keys are on one node, else a `CROSSSLOT` error."
+            " The patterns of SORT's BY and GET, BLOCK, and a DB other than 0 are refused."
+        ),
+    ),
+    Kind.CONTAINER: ("Subcommands", "The second word decides; see `container subcommand` below."),
+    Kind.MGET: (
+        "Split: values",
+        "Each node is asked for its keys; the values come in the order of the keys.",
+    ),
+    Kind.MSET: (
+        "Split: OK",
+        (
+            "Each node gets its keys; the answer is OK when all nodes say so, else the first error."
+            " It is not atomic across nodes."
+        ),
+    ),
+    Kind.SUM: (
+        "Split: sum",
+        "Each node gets its keys; the answer is the sum. It is not atomic across nodes.",
+    ),
+    Kind.ANY: ("Any node", "Forwarded to whichever node; all say the same."),
+    Kind.LOCAL: ("Answered by the proxy", "No node is asked."),
+}
+
+HEAD = """# Commands
+
+What the proxy does with each command.
+This page is made from the table (`python -m overlord.proxy.flow.command_page`).
+A node that is too old for a command that is forwarded says so itself.
+"""
+
+
+def page() -> str:
+    """The page, as Markdown."""
+    sections = [HEAD]
+    for kind, (title, text) in WHAT_HAPPENS.items():
+        names = [row for row in COMMANDS if row.kind is kind]
+        lines = text.replace(". ", ".\n")  # one sentence per line keeps differences readable
+        sections.append(f"## {title}\n\n{lines}\n\n{_by_group(names)}")
+    sections.append(
+        "## Refused\n\n"
+        "The answer is `-ERR 'name' is not supported by the proxy: why`, and the connection goes"
+        f" on.\n\n{_by_reason(row for row in COMMANDS if row.kind is Kind.REFUSED)}"
+    )
+    return "\n".join(sections)
+
+
+def _by_group(rows: Iterable[Command]) -> str:
+    ordered = sorted(rows, key=lambda row: (row.group, row.name))
+    groups = groupby(ordered, key=lambda row: row.group)
+    return "".join(f"- {group}: {_names(members)}\n" for group, members in groups)
+
+
+def _by_reason(rows: Iterable[Command]) -> str:
+    ordered = sorted(rows, key=lambda row: (row.why, row.name))
+    groups = groupby(ordered, key=lambda row: row.why)
+    return "".join(f"- {_names(members)}: {why}.\n" for why, members in groups)
+
+
+def _names(rows: Iterable[Command]) -> str:
+    return ", ".join(f"`{row.name.decode().replace('|', ' ')}`" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,230 @@
+"""What the proxy answers itself; `integration/test_command_table.py` compares it with a server."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from overlord.proxy.flow.glob import Glob
+from overlord.proxy.flow.local import Effect, LocalAnswer, Session, answer
+from overlord.proxy.flow.local_command import MAX_NAMES, MAX_PATTERN, SERVED
+from overlord.proxy.flow.session import REDIS_VERSION
+
+
+def facts(**changes: Any) -> Any:
+    told = {
+        "version": "1.2.3",
+        "run_id": "ab" * 20,
+        "process_id": 4242,
+        "tcp_port": 6379,
+        "uptime": 200_000.9,
+        "connected_clients": 5,
+        "max_clients": 100,
+        "max_client_name": 64,
+        "connections_received": 50,
+        "commands_processed": 500,
+        "used_memory": 3 << 20,
+        "nodes": 4,
+        "nodes_up": 3,
+        "max_protocol": 3,
+        "now": lambda: 1_000_010.25,
+    }
+    return SimpleNamespace(**told | changes)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(7, "10.0.0.1:50000", "10.0.0.2:6379", connected_at=1_000_000.0)
+
+
+def ask(session: Session, *argv: bytes, **changes: Any) -> bytes:
+    return answer(list(argv), session, facts(**changes)).reply
+
+
+def test_hello_3_is_answered_in_resp3_and_leaves_the_switch_to_the_caller(session: Session) -> None:
+    """The reply is in the new protocol already; the caller sets it from then on."""
+    version = REDIS_VERSION.encode()
+
+    given = answer([b"hello", b"3", b"setname", b"me"], session, facts())
+
+    assert given == LocalAnswer(
+        b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n" + version + b"\r\n"
+        b"$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n"
+        b"$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        Effect.PROTOCOL_3,
+    )
+    assert (session.name, session.protocol) == (b"me", 2)
+
+
+def test_hello_3_is_refused_when_a_node_knows_no_resp3(session: Session) -> None:
+    """As an old Redis does; HELLO 2 works all the same."""
+    assert ask(session, b"HELLO", b"3", max_protocol=2) == (
+        b"-NOPROTO unsupported protocol version\r\n"
+    )
+    assert answer([b"HELLO", b"2"], session, facts(max_protocol=2)).effect is Effect.PROTOCOL_2
+
+
+def test_a_hello_that_fails_changes_nothing(session: Session) -> None:
+    """A wrong user keeps neither the name nor the protocol."""
+    given = answer(b"HELLO 3 AUTH nobody x SETNAME me".split(), session, facts())
+
+    assert given.effect is Effect.NONE
+    assert given.reply == b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+    assert session.name == b""
+
+
+def test_a_client_says_who_it_is_and_reads_it_back(session: Session) -> None:
+    """SETNAME and SETINFO are kept, and CLIENT INFO shows them."""
+    for argv in (
+        b"CLIENT SETNAME worker",
+        b"CLIENT SETINFO LIB-NAME redis-py",
+        b"CLIENT SETINFO lib-ver 8.1",
+    ):
+        assert ask(session, *argv.split()) == b"+OK\r\n"
+
+    assert ask(session, b"CLIENT", b"GETNAME") == b"$6\r\nworker\r\n"
+    assert ask(session, b"CLIENT", b"ID") == b":7\r\n"
+    assert ask(session, b"CLIENT", b"INFO").split(b"\r\n")[1] == (
+        b"id=7 addr=10.0.0.1:50000 laddr=10.0.0.2:6379 name=worker age=10 idle=0 flags=N db=0 sub=0"
+        b" psub=0 ssub=0 multi=-1 watch=0 cmd=client|info user=default redir=-1 resp=2"
+        b" lib-name=redis-py lib-ver=8.1\n"
+    )
+
+
+def test_reset_forgets_the_name(session: Session) -> None:
+    """RESET leaves a client as it came."""
+    session.name = b"worker"
+
+    assert answer([b"RESET"], session, facts()) == LocalAnswer(b"+RESET\r\n", Effect.PROTOCOL_2)
+    assert session.name == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        (
+            b"CLIENT SETINFO LIB-NAME a\xff",
+            b"-ERR LIB-NAME cannot contain spaces, newlines or spec",
+        ),
+        (b"CLIENT SETINFO foo a", b"-ERR Unrecognized option 'foo'\r\n"),
+        (b"CLIENT SETINFO LIB-NAME", b"-ERR wrong number of arguments for 'client|setinfo' comman"),
+        (b"CLIENT CAPA redirect", b"+OK\r\n"),
+        (b"CLIENT MAINT_NOTIFICATIONS ON", b"-ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try C"),
+        (b"CLIENT KILL 1", b"-ERR 'client|kill' is not supported by the proxy: a client cannot"),
+        (b"CLIENT TRACKING ON", b"-ERR 'client|tracking' is not supported by the proxy: nodes"),
+        (b"CLIENT NO-EVICT ON", b"-ERR 'client|no-evict' is not supported by the proxy: clients"),
+        (b"CLIENT REPLY OFF", b"-ERR 'client|reply' is not supported by the proxy: each command"),
+        (b"CLIENT HELP", b"*"),
+        (b"COMMAND HELP", b"*"),
+        (b"COMMAND INFO blpop", b"*1\r\n$-1\r\n"),
+        (b"COMMAND DOCS blpop", b"*0\r\n"),
+        (b"COMMAND LIST FILTERBY PATTERN blpo*", b"*0\r\n"),
+        (b"COMMAND LIST FILTERBY ACLCAT scripting", b"*6\r\n"),
+        (b"COMMAND GETKEYS blpop a 0", b"*1\r\n$1\r\na\r\n"),
+        (b"COMMAND COUNT", b":%d\r\n" % sum(b"|" not in row.name for row in SERVED)),
+    ],
+)
+def test_replies_that_a_redis_7_0_does_not_give(
+    session: Session, command: bytes, reply: bytes
+) -> None:
+    """Newer Redis' words, and ours for what only a proxy refuses."""
+    assert ask(session, *command.split(b" ")).startswith(reply)
+
+
+def test_what_is_refused_is_not_listed(session: Session) -> None:
+    """A client library that asks what the server can do is not misled."""
+    listed = ask(session, b"COMMAND", b"LIST")
+
+    assert b"$3\r\nget\r\n" in listed
+    assert b"$15\r\nobject|encoding\r\n" in listed
+    assert b"blpop" not in listed
+    assert b"blpop" not in ask(session, b"COMMAND") + ask(session, b"COMMAND", b"DOCS")
+
+
+@pytest.mark.parametrize(
+    ("size", "reply"), [(64, b"+OK"), (65, b"-ERR Client names are at most 64")]
+)
+def test_names_are_bounded(session: Session, size: int, reply: bytes) -> None:
+    """A client cannot make us keep a name of any size."""
+    for argv in ([b"SETNAME"], [b"SETINFO", b"LIB-NAME"], [b"SETINFO", b"LIB-VER"]):
+        assert ask(session, b"CLIENT", *argv, b"x" * size).startswith(reply)
+    assert ask(session, b"HELLO", b"2", b"SETNAME", b"x" * size)[:1] == (
+        b"*" if size == 64 else b"-"
+    )
+
+
+def test_questions_about_commands_are_bounded(session: Session) -> None:
+    """One question cannot keep the proxy busy, nor have it make a giant answer."""
+    for word in (b"INFO", b"DOCS"):
+        assert ask(session, b"COMMAND", word, *[b"x"] * MAX_NAMES)[:1] == b"*"
+        assert ask(session, b"COMMAND", word, *[b"x"] * (MAX_NAMES + 1)) == (
+            b"-ERR at most 4096 command names can be asked for at once\r\n"
+        )
+    pattern = [b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN"]
+    assert ask(session, *pattern, b"x" * MAX_PATTERN) == b"*0\r\n"
+    assert ask(session, *pattern, b"x" * (MAX_PATTERN + 1)) == (
+        b"-ERR a pattern has at most 1024 bytes\r\n"
+    )
+
+
+def test_info_tells_about_the_proxy(session: Session) -> None:
+    """All sections by default; ioredis waits for `loading:0`."""
+    text = ask(session, b"INFO").decode()
+
+    assert text.split("\r\n", 1)[1] == (
+        "# Server\r\nredis_version:7.4.0\r\nredis_mode:standalone\r\noverlord_version:1.2.3\r\n"
+        f"arch_bits:64\r\nprocess_id:4242\r\nrun_id:{'ab' * 20}\r\ntcp_port:6379\r\n"
+        "server_time_usec:1000010250000\r\nuptime_in_seconds:200000\r\nuptime_in_days:2\r\n\r\n"
+        "# Clients\r\nconnected_clients:5\r\nmaxclients:100\r\nblocked_clients:0\r\n\r\n"
+        "# Memory\r\nused_memory:3145728\r\nused_memory_human:3.00M\r\nmaxmemory:0\r\n\r\n"
+        "# Persistence\r\nloading:0\r\n\r\n"
+        "# Stats\r\ntotal_connections_received:50\r\ntotal_commands_processed:500\r\n\r\n"
+        "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n"
+        "# Cluster\r\ncluster_enabled:0\r\noverlord_nodes:4\r\noverlord_nodes_up:3\r\n\r\n"
+        "# Keyspace\r\n\r\n"
+    )
+
+
+def test_info_gives_the_sections_that_were_asked_for(session: Session) -> None:
+    """In our order, in any case; what we do not have is left out."""
+    assert ask(session, b"INFO", b"KEYSPACE", b"cpu", b"clients") == (
+        b"$81\r\n# Clients\r\nconnected_clients:5\r\nmaxclients:100\r\nblocked_clients:0\r\n\r\n"
+        b"# Keyspace\r\n\r\n"
+    )
+
+
+def test_time_is_seconds_and_microseconds(session: Session) -> None:
+    """Two numbers, as text."""
+    assert ask(session, b"TIME") == b"*2\r\n$7\r\n1000010\r\n$6\r\n250000\r\n"
+
+
+def test_lolwut_says_who_answers(session: Session) -> None:
+    """Redis' version and ours."""
+    session.protocol = 3
+
+    assert ask(session, b"LOLWUT") == (
+        b"=53\r\ntxt:Redis ver. 7.4.0, as Overlord ver. 1.2.3 puts it\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "fits_not"),
+    [
+        (b"*", [b"", b"a"], []),
+        (b"g?t", [b"get", b"g]t"], [b"gt", b"gett"]),
+        (b"*a*b", [b"ab", b"xaabb"], [b"ba", b"abc"]),
+        (b"[a-c]x", [b"ax", b"cx"], [b"dx", b"x"]),
+        (b"[c-a]x", [b"bx"], [b"dx"]),
+        (b"[^ab]", [b"c"], [b"a", b""]),
+        (rb"[\]]", [b"]"], [b"\\"]),
+        (rb"\*", [b"*"], [b"a"]),
+        (b"a[", [], [b"a", b"a["]),
+        (b"", [b""], [b"a"]),
+    ],
+)
+def test_patterns(pattern: bytes, fits: list[bytes], fits_not: list[bytes]) -> None:
+    """Redis' patterns, no others."""
+    matches = Glob(pattern).matches
+
+    assert [name for name in fits if not matches(name)] == []
+    assert [name for name in fits_not if matches(name)] == []
