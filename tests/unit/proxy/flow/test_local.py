@@ -158,7 +158,7 @@ def test_questions_about_commands_are_bounded(session: Session) -> None:
     for word in (b"INFO", b"DOCS"):
         assert ask(session, b"COMMAND", word, *[b"x"] * MAX_NAMES)[:1] == b"*"
         assert ask(session, b"COMMAND", word, *[b"x"] * (MAX_NAMES + 1)) == (
-            b"-ERR at most 4096 command names can be asked for at once\r\n"
+            b"-ERR at most 1024 command names can be asked for at once\r\n"
         )
     pattern = [b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN"]
     assert ask(session, *pattern, b"x" * MAX_PATTERN) == b"*0\r\n"
