@@ -1,0 +1,328 @@
+"""`twistd overlord-proxy`: what the command line says, and the service that comes of it."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import attrs
+from twisted.logger import Logger
+from twisted.python import usage
+
+from overlord import __version__
+from overlord.config import (
+    ClusterConfig,
+    ProxyConfig,
+    UnixAddress,
+    check_together,
+    described,
+    load_clusters,
+    load_proxy,
+)
+from overlord.errors import ConfigError
+from overlord.taps import trial
+from overlord.taps.daemon import Daemon, tell
+from overlord.telemetry import logs
+from overlord.telemetry.exposition import StatAddress, StatService, stat_address
+from overlord.telemetry.metrics import Measurement, registry
+
+if TYPE_CHECKING:
+    from overlord.proxy.service import ProxyService
+
+T = TypeVar("T")
+
+log = Logger()
+
+TITLE = "overlord-proxy"
+"""Begins what we say on stderr."""
+
+DEFAULT_LOG = "twistd.log"
+"""Where a daemon logs that was not told where, as twistd has it."""
+
+LATER = {
+    "slowlog": "there is no slow log yet",
+    "slower-than": "there is no slow log yet",
+    "slower-max-bytes": "there is no slow log yet",
+    "slower-backup-count": "there is no slow log yet",
+    "reload": "the cluster file is read at start only",
+}
+"""Flags that users bring along and that cannot be served yet, with why."""
+
+
+def makeService(options: "Options") -> Daemon:
+    """The proxy with what stands around it. Opens nothing: twistd may still fork."""
+    from twisted.internet import reactor  # not before twistd chose one
+
+    main = serve(options.clusters, options.proxy, reactor)
+    daemon = Daemon(
+        title=TITLE,
+        services=[main],
+        reactor=reactor,
+        twistd=options.twistd,
+        observer=options.observer(),
+        warnings=options.warnings,
+        started=lambda: announce(main, len(options.clusters)),
+    )
+    if options.stat is not None:
+        numbers = registry(lambda: chain(version(), main.measurements()))
+        is_shown = options.proxy.proxy.use_metrics
+        stat = StatService(options.stat, numbers if is_shown else None, reactor)
+        # First to start and last to stop: it tells load balancers that we are leaving.
+        daemon.services = [stat, main]
+        daemon.leaving = stat.leave
+    return daemon
+
+
+def announce(main: "ProxyService", clusters: int) -> None:
+    """Log what was started, and what an operator would want to change about it."""
+    log.info(
+        "overlord {version} serves {clusters} clusters ({speed}, {transport} transport)",
+        version=__version__,
+        clusters=clusters,
+        speed="compiled" if main.compiled else "not compiled",
+        transport=main.transport_name,
+    )
+    if not main.compiled:
+        log.warn(
+            "nothing is compiled, so each request costs many times the CPU time"
+            " (install a C compiler and the Python headers, then reinstall overlord)"
+        )
+
+
+def serve(clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any) -> "ProxyService":
+    """The service that does the work; tests put another one in its place."""
+    from overlord.proxy.service import ProxyService  # --help needs none of it
+
+    return ProxyService(clusters, proxy, reactor)
+
+
+def version() -> Iterable[Measurement]:
+    """Which Overlord this is, as a metric."""
+    yield "overlord_proxy_version", {"version": __version__}, 1, "gauge", "Which version runs here."
+
+
+def listeners(clusters: Sequence[ClusterConfig], stat: StatAddress | None) -> list[trial.Wanted]:
+    """Every address that a start would listen on."""
+    wanted = []
+    for cluster in clusters:
+        at, whose = cluster.listen, f"cluster {cluster.name!r}"
+        host, port = (at.path, None) if isinstance(at, UnixAddress) else (at.host, at.port)
+        wanted.append(trial.Wanted(host, port, whose))
+    if stat is not None:
+        wanted.append(trial.Wanted(stat.host, stat.port, "'stat'"))
+    return wanted
+
+
+def check(cluster: str, conf: str | None) -> int:
+    """Say what a start with these files would serve; return the exit code."""
+    options = Options()
+    options.twistd = {"nodaemon": True}  # nobody is about to write a daemon's log
+    try:
+        options.parseOptions(["--test", "--cluster", cluster, *(["--conf", conf] if conf else [])])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+class Options(usage.Options):
+    """
+    The command line of `twistd overlord-proxy`.
+
+    After parsing, `clusters`, `proxy` and `warnings` hold the configuration, flags included.
+    """
+
+    synopsis = (
+        "Usage: twistd [--nodaemon] [twistd's options] overlord-proxy --cluster FILE [options]"
+    )
+    longdesc = (
+        "Serves the clusters of FILE: makes many Redis servers look like one. "
+        "SIGTERM and SIGINT let replies that are owed go out, then end with exit code 0; a second "
+        "signal ends at once. SIGUSR1 begins a fresh log file. "
+        "Exit codes: 0 done, 1 cannot start or serve (one sentence on stderr says why), 2 wrong usage, "
+        "128 + the signal's number after a second signal."
+    )
+    optParameters = [
+        ["cluster", "c", None, "TOML file with the [[clusters]] to serve (required)"],
+        ["conf", None, None, "TOML file of the proxy itself; without it the defaults hold"],
+        ["stat", None, None, "host:port for /metrics and /healthz; 'port' alone is on loopback"],
+        ["log", None, None, "write the log to this file (SIGUSR1 begins a fresh one)"],
+        ["log-vl", None, None, "1 or more: log what is for developers, too"],
+        ["slowlog", None, None, "comes with a later version"],
+        ["slower-than", None, None, "comes with a later version"],
+        ["slower-max-bytes", None, None, "comes with a later version"],
+        ["slower-backup-count", None, None, "comes with a later version"],
+    ]
+    optFlags = [
+        [
+            "test",
+            "t",
+            "check the configuration and the addresses, say what would be served, and end",
+        ],
+        ["metrics", None, "serve /metrics even where the configuration says use_metrics = false"],
+        ["std", None, "write the log to standard output (also beside a file)"],
+        ["debug", None, "log what is for developers, too, and to standard output"],
+        ["reload", None, "comes with a later version"],
+    ]
+    compData = usage.Completions(
+        optActions={name: usage.CompleteFiles("*.toml") for name in ("cluster", "conf")}
+    )
+
+    clusters: tuple[ClusterConfig, ...] = ()
+    proxy: ProxyConfig
+    stat: StatAddress | None = None
+    warnings: tuple[str, ...] = ()
+    twistd: Mapping[str, Any]
+    """The options of twistd itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twistd = {}
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and end."""
+        say(f"overlord {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse; for wrong usage end with exit code 2, where twistd by itself would end with 1."""
+        # twistd makes itself known only now.
+        self.twistd = self.parent or self.twistd
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            tell(TITLE, f"{error} (see twistd overlord-proxy --help)")
+            raise SystemExit(2) from None
+
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"there is no argument {args[0]!r}, only options")
+
+    def postOptions(self) -> None:
+        for name, reason in LATER.items():
+            if self[name]:
+                raise usage.UsageError(f"--{name} comes with a later version: {reason}")
+        if not self["cluster"]:
+            raise usage.UsageError("--cluster is missing: which TOML file has the clusters?")
+        flags = self._flags()
+        try:
+            self._load(flags)
+        except ConfigError as error:
+            refuse(error.problems)
+        wrong = trial.problems(listeners(self.clusters, self.stat)) + self._unwritable_log()
+        if self["test"]:
+            self._report(wrong)
+        if wrong:
+            refuse(wrong)
+
+    def _flags(self) -> dict[str, Any]:
+        """The keys of the proxy's configuration that flags override."""
+        if self["std"] and not self._is_attached():
+            raise usage.UsageError(
+                "--std needs twistd's --nodaemon: a daemon has no standard output"
+            )
+        level = self["log-vl"]
+        if level is not None and not re.fullmatch("[0-9]{1,2}|100", level):
+            raise usage.UsageError(f"--log-vl must be a number from 0 to 100, not {level!r}")
+        if self["stat"] is not None:
+            try:
+                stat_address(self["stat"])
+            except ValueError as error:
+                raise usage.UsageError(f"--stat {error}") from None
+        said = {
+            "stat": self["stat"],
+            "log": self["log"],
+            "log_vl": None if level is None else int(level),
+            "stdout": True if self["std"] else None,
+            "debug": True if self["debug"] else None,
+        }
+        return {key: value for key, value in said.items() if value is not None}
+
+    def _load(self, flags: dict[str, Any]) -> None:
+        """Read both files. Raises ConfigError with the mistakes of both."""
+        problems: list[str] = []
+        clusters = attempt(lambda: load_clusters(self["cluster"]), problems)
+        loaded = attempt(lambda: load_proxy(self["conf"]), problems)
+        if clusters is None or loaded is None:
+            raise ConfigError(problems)
+        proxy = attrs.evolve(loaded.value, **flags)
+        if self["metrics"]:
+            proxy = attrs.evolve(proxy, proxy=attrs.evolve(proxy.proxy, use_metrics=True))
+        if proxy.stat:
+            # Here a port without a host is on loopback, unlike the port of a cluster.
+            self.stat = stat_address(proxy.stat)
+            proxy = attrs.evolve(proxy, stat=str(self.stat))
+        check_together(clusters, attrs.evolve(loaded, value=proxy))
+        self.clusters, self.proxy = clusters.value, proxy
+        self.warnings = (*clusters.warnings, *loaded.warnings)
+
+    def _is_attached(self) -> bool:
+        """Whether the process will stay at its terminal."""
+        return bool(self.twistd.get("nodaemon"))
+
+    def log_path(self) -> Path | None:
+        """The log file's absolute path, or None if there is none."""
+        path = self.proxy.log or self.twistd.get("logfile") or ""
+        if path in ("", "-"):
+            path = "" if self._is_attached() else DEFAULT_LOG
+        return Path(path).absolute() if path else None
+
+    def observer(self) -> logs.Observer:
+        """Where the log goes, and how it looks."""
+        sinks: list[logs.Sink] = []
+        path = self.log_path()
+        if path is not None:
+            sinks.append(logs.File(str(path)))
+        is_wanted = self.proxy.stdout or self.proxy.debug or self.twistd.get("logfile") == "-"
+        if self._is_attached() and (is_wanted or not sinks):
+            sinks.append(logs.Stream(sys.stdout.buffer))
+        is_verbose = self.proxy.debug or self.proxy.log_vl > 0
+        return logs.observer(self.proxy.proxy.log_format, tuple(sinks), is_verbose=is_verbose)
+
+    def _unwritable_log(self) -> list[str]:
+        path = self.log_path()
+        if path is None:
+            return []
+        if not path.parent.is_dir():
+            return [f"cannot write the log {path}: there is no folder {path.parent}"]
+        if path.is_dir():
+            return [f"cannot write the log {path}: it is a folder"]
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            return [f"cannot write the log {path}: this user may not"]
+        return []
+
+    def _report(self, wrong: list[str]) -> NoReturn:
+        """Say what would be served, and what stands in the way."""
+        for warning in self.warnings:
+            tell(TITLE, f"warning: {warning}")
+        for cluster in self.clusters:
+            say(described(cluster))
+        if self.stat is not None:
+            say(f"numbers: http://{self.stat}/metrics")
+        if wrong:
+            refuse(wrong)
+        say("all of this can be served")
+        raise SystemExit(0)
+
+
+def say(text: str) -> None:
+    """Answer on the terminal."""
+    sys.stdout.write(f"{text}\n")
+
+
+def attempt(load: Callable[[], T], problems: list[str]) -> T | None:
+    """What `load` gives, or None, with its mistakes noted down."""
+    try:
+        return load()
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def refuse(problems: Sequence[str]) -> NoReturn:
+    """End with exit code 1, and a line for each thing that has to change."""
+    for problem in problems:
+        tell(TITLE, problem)
+    raise SystemExit(1)

@@ -1,0 +1,286 @@
+"""
+The HTTP site on the `stat` address: `/metrics` for Prometheus, `/healthz` for load balancers.
+
+It has no authentication, so it listens on loopback unless an address is named. It reads no bodies, holds
+few connections, and each of them for a bounded time; twisted.web answers pipelined requests in order.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from attrs import define, field, frozen
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from overlord.errors import StartFailed
+
+LOOPBACK = "127.0.0.1"
+"""Where we listen when only a port is given."""
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds from a connection's start, or its last answer, until the next whole request has to be here."""
+
+MAX_CONNECTIONS = 64
+"""Connections at a time; one more is closed at once."""
+
+MAX_LINE = 8 * 1024
+"""Bytes of a request line or of one header line."""
+
+MAX_HEADERS = 100
+"""Header lines of a request."""
+
+MAX_HEADER_BYTES = 16 * 1024
+"""Bytes of the request line and all header lines."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body, which nobody reads: they are thrown away as they come."""
+
+TEXT = "text/plain; charset=utf-8"
+
+INDEX = (
+    "This is an Overlord proxy.\n\n/metrics   numbers, for Prometheus\n/healthz   is it serving?\n"
+)
+
+METHODS = (b"GET", b"HEAD")
+
+Answer = tuple[int, str, bytes]
+"""Status, content type, body."""
+
+
+@frozen
+class StatAddress:
+    """Where the site listens."""
+
+    host: str
+    port: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others than this machine may be able to connect."""
+        return self.host not in {"localhost", "::1"} and not self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def stat_address(text: str) -> StatAddress:
+    """
+    The address that a `stat` setting means: `host:port`, `[ipv6]:port`, `:port` or `port`.
+
+    Raises ValueError with what would be right.
+    """
+    match = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:\s]*)):)?([0-9]{1,5})", text)
+    if match is None or not 0 <= int(match[3]) <= 65535:
+        raise ValueError(f"must be host:port, such as '127.0.0.1:2110', not {text!r}")
+    return StatAddress(match[1] or match[2] or LOOPBACK, int(match[3]))
+
+
+@define(eq=False, slots=False)
+class StatService(Service):
+    """Serves the numbers of a registry, and whether we are healthy."""
+
+    address: StatAddress
+    registry: CollectorRegistry | None
+    """What `/metrics` shows; None where the configuration switches metrics off."""
+    reactor: Any
+    """Of which the site needs IReactorTCP and IReactorTime."""
+    is_leaving: bool = field(default=False, init=False)
+    """Whether `/healthz` tells load balancers to go elsewhere."""
+    site: "StatSite" = field(init=False)
+    port: IListeningPort | None = field(default=None, init=False)
+    log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.site = stat_site(self._pages(), self.reactor)
+
+    def startService(self) -> None:
+        super().startService()
+        tcp: IReactorTCP = self.reactor
+        try:
+            factory: Any = self.site  # whose protocol Twisted's types cannot express
+            self.port = tcp.listenTCP(self.address.port, factory, interface=self.address.host)
+        except (CannotListenError, OSError) as error:
+            raise StartFailed(cannot_listen(self.address, error)) from error
+        self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
+        if self.address.is_open:
+            self.log.warn(
+                "everybody who reaches {address} can read the numbers, there is no password"
+                " (stat = '127.0.0.1:{port}' is for this machine only)",
+                address=str(self.address),
+                port=self.address.port,
+            )
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._leave())
+
+    async def _leave(self) -> None:
+        port, self.port = self.port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        for channel in list(self.site.channels):
+            channel.transport.abortConnection()  # type: ignore[union-attr]  # TCP has it
+
+    def leave(self) -> None:
+        """Let `/healthz` say from now on that we are leaving."""
+        self.is_leaving = True
+
+    @property
+    def bound(self) -> StatAddress:
+        """Where it really listens: with port 0 the system chose."""
+        host = self.port.getHost() if self.port is not None else None
+        if isinstance(host, IPv4Address | IPv6Address):
+            return StatAddress(self.address.host, host.port)
+        return self.address
+
+    def _pages(self) -> dict[bytes, Callable[[Request], Answer]]:
+        pages: dict[bytes, Callable[[Request], Answer]] = {
+            b"": lambda _: (200, TEXT, INDEX.encode()),
+            b"healthz": self._health,
+        }
+        if self.registry is not None:
+            pages[b"metrics"] = partial(self._metrics, self.registry)
+        return pages
+
+    def _health(self, _: Request) -> Answer:
+        return (503, TEXT, b"leaving\n") if self.is_leaving else (200, TEXT, b"ok\n")
+
+    def _metrics(self, registry: CollectorRegistry, request: Request) -> Answer:
+        encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        try:
+            return 200, content_type, encode(registry)
+        except Exception:  # noqa: BLE001  # whatever a collector raises, the scraper is told
+            self.log.failure("the numbers cannot be shown")
+            return 500, TEXT, b"the numbers cannot be shown, the log says why\n"
+
+
+def cannot_listen(address: StatAddress, error: Exception) -> str:
+    """The sentence for an operator whose `stat` address cannot be had."""
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    why = getattr(cause, "strerror", None) or str(cause)
+    return f"cannot listen on {address} for 'stat': {why.lower()}"
+
+
+def stat_site(pages: dict[bytes, Callable[[Request], Answer]], clock: IReactorTime) -> "StatSite":
+    """A site with one plain page for each name, and 404 for all others."""
+    root = Page(lambda _: (404, TEXT, b"there is no such page, / lists those there are\n"))
+    for name, answer in pages.items():
+        root.putChild(name, Page(answer, missing=root))
+    return StatSite(root, clock)
+
+
+class Page(Resource):
+    """One page, and all paths below it that do not exist."""
+
+    def __init__(self, answer: Callable[[Request], Answer], missing: "Page | None" = None) -> None:
+        super().__init__()
+        self._answer = answer
+        self._missing = missing or self
+
+    def getChild(self, _path: bytes, _request: Any) -> "Page":
+        return self._missing
+
+    def render(self, request: Any) -> bytes:
+        if request.method in METHODS:
+            status, content_type, body = self._answer(request)
+        else:
+            status, content_type, body = 405, TEXT, b"pages here can be read, and nothing else\n"
+            request.setHeader("allow", "GET, HEAD")
+        request.setResponseCode(status)
+        request.setHeader("content-type", content_type)
+        request.setHeader("content-length", str(len(body)))
+        request.setHeader("cache-control", "no-store")
+        request.setHeader("server", "overlord")
+        return b"" if request.method == b"HEAD" else body
+
+
+class StatRequest(Request):
+    """A request whose body is thrown away, and refused when it is too long."""
+
+    channel: "StatChannel"
+    _body_size = 0
+    _is_refused = False
+
+    def gotLength(self, _length: int | None) -> None:
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body_size += len(data)
+        if self._body_size > MAX_BODY and not self._is_refused:
+            self._is_refused = True
+            self.channel.refuse("413 Content Too Large")
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self._is_refused:
+            super().requestReceived(command, path, version)
+
+
+class StatChannel(HTTPChannel):
+    """HTTP/1.x with our bounds."""
+
+    MAX_LENGTH = MAX_LINE
+    maxHeaders = MAX_HEADERS
+    totalHeadersSize = MAX_HEADER_BYTES
+
+    def connectionMade(self) -> None:
+        self.factory.channels.add(self)
+        super().connectionMade()
+
+    def dataReceived(self, data: bytes) -> None:
+        # HTTPChannel's own starts its timer anew with each byte, which lets a drip hold a connection.
+        LineReceiver.dataReceived(self, data)
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        self.refuse("431 Request Header Fields Too Large")
+
+    def refuse(self, status: str) -> None:
+        """Say why, and close."""
+        self.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+        self.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.channels.discard(self)
+        super().connectionLost(reason)
+
+
+class StatSite(Site):
+    """A site that logs no requests and bounds its connections."""
+
+    noisy = False
+    protocol = StatChannel  # type: ignore[assignment]  # no TLS, so no choice of protocols
+
+    def __init__(self, root: Resource, clock: IReactorTime) -> None:
+        super().__init__(
+            root,
+            requestFactory=StatRequest,
+            parsePOSTFormSubmission=False,
+            timeout=REQUEST_TIMEOUT,
+            reactor=clock,
+        )
+        self.channels: set[StatChannel] = set()
+
+    def startFactory(self) -> None:
+        """Open no access log, and keep no clock for it."""
+
+    def stopFactory(self) -> None:
+        """Close nothing: see `startFactory`."""
+
+    def log(self, request: Any) -> None:
+        """Write nothing: requests are not logged."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return super().buildProtocol(addr) if len(self.channels) < MAX_CONNECTIONS else None

@@ -1,0 +1,254 @@
+"""The HTTP site of the stat address, without a network."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+
+from overlord.errors import StartFailed
+from overlord.telemetry import exposition
+from overlord.telemetry.exposition import StatAddress, StatService, stat_address
+from overlord.telemetry.metrics import Measurements
+
+
+class Transport(StringTransportWithDisconnection):
+    """Bytes to memory; ends as TCP does."""
+
+    def abortConnection(self):
+        self.loseConnection()
+
+
+@pytest.fixture
+def clock():
+    return MemoryReactorClock()
+
+
+@pytest.fixture
+def service(clock):
+    numbers = CollectorRegistry()
+    numbers.register(Measurements(lambda: [("overlord_x", {}, 1, "gauge", "Help.")]))
+    made = StatService(StatAddress("127.0.0.1", 2110), numbers, clock)
+    made.startService()
+    return made
+
+
+def connect(service):
+    """A client's connection."""
+    channel = service.site.buildProtocol(None)
+    if channel is None:
+        return None
+    transport = Transport()
+    transport.protocol = channel
+    channel.makeConnection(transport)
+    return transport
+
+
+def ask(service, request):
+    """The statuses and the bodies of the answers to what is sent at once."""
+    transport = connect(service)
+    transport.protocol.dataReceived(request)
+    return transport.value().decode()
+
+
+def get(service, path, more=""):
+    head, _, body = ask(service, f"GET {path} HTTP/1.0\r\n{more}\r\n".encode()).partition(
+        "\r\n\r\n"
+    )
+    return int(head.split()[1]), body
+
+
+def test_pages(service):
+    """Three pages, and 404 for all else, also below them."""
+    assert get(service, "/healthz") == (200, "ok\n")
+    assert get(service, "/") == (200, exposition.INDEX)
+    assert get(service, "/metrics?x=1")[0] == 200
+    assert [get(service, path)[0] for path in ("/x", "/metrics/", "/metrics/x", "//", "/..")] == [
+        404
+    ] * 5
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(service):
+    """Prometheus text, or OpenMetrics for who accepts it."""
+    plain = get(service, "/metrics")[1]
+    open_metrics = get(
+        service, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n"
+    )[1]
+
+    assert plain == "# HELP overlord_x Help.\n# TYPE overlord_x gauge\noverlord_x 1.0\n"
+    assert open_metrics == plain + "# EOF\n"
+
+
+def test_metrics_can_be_switched_off(clock):
+    """With `use_metrics = false` there is no such page; health is told all the same."""
+    service = StatService(StatAddress("127.0.0.1", 2110), None, clock)
+
+    assert (get(service, "/metrics")[0], get(service, "/healthz")[0]) == (404, 200)
+
+
+def test_numbers_that_cannot_be_had_are_an_error_and_not_a_traceback(clock):
+    """A scraper learns that something is wrong, the log learns what."""
+    numbers = CollectorRegistry()
+    numbers.register(Measurements(lambda: 1 / 0))
+    service = StatService(StatAddress("127.0.0.1", 2110), numbers, clock)
+
+    assert get(service, "/metrics") == (500, "the numbers cannot be shown, the log says why\n")
+
+
+def test_health_says_when_we_are_leaving(service):
+    """A load balancer goes elsewhere while the last replies go out."""
+    service.leave()
+
+    assert get(service, "/healthz") == (503, "leaving\n")
+
+
+def test_head_answers_without_a_body(service):
+    """HEAD has the headers of GET."""
+    answer = ask(service, b"HEAD /healthz HTTP/1.0\r\n\r\n")
+
+    head, _, body = answer.partition("\r\n\r\n")
+    assert (head.split()[1], body) == ("200", "")
+    assert "content-length: 3" in head.lower()
+
+
+def test_other_methods_are_refused(service):
+    """There is nothing to change here."""
+    for method in (b"POST", b"DELETE", b"BREW"):
+        answer = ask(service, method + b" /metrics HTTP/1.0\r\n\r\n")
+        assert answer.startswith("HTTP/1.0 405 ")
+        assert "\r\nallow: get, head\r\n" in answer.lower()
+
+
+def test_pipelined_requests_are_answered_in_order(service):
+    """Several requests in one packet: as many answers, in their order."""
+    request = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = ask(service, request % b"nope" + request % b"healthz" + request % b"")
+
+    assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == ["404", "200", "200"]
+    assert answer.endswith(exposition.INDEX)
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(exposition.MAX_BODY, "200"), (exposition.MAX_BODY + 1, "413")]
+)
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_body_is_thrown_away_up_to_a_bound(service, size, status, is_chunked):
+    """Nobody reads bodies here, and nobody has to send an endless one."""
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n"
+    body = b"x" * size
+    if is_chunked:
+        request = b"%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (head, size, body)
+    else:
+        request = b"%sContent-Length: %d\r\n\r\n%s" % (head, size, body)
+
+    answer = ask(service, request)
+
+    assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == [status]
+
+
+def test_a_long_line_is_refused(service):
+    """Just within the bound, and just beyond it."""
+    start = b"GET / HTTP/1.0\r\n"
+    within = b"X: " + b"a" * (exposition.MAX_LINE - 3)
+
+    assert ask(service, start + within + b"\r\n\r\n").split()[1] == "200"
+    assert ask(service, start + within + b"a\r\n\r\n").split()[1] == "431"
+
+
+def test_many_headers_are_refused(service):
+    """Just within the bound, and just beyond it."""
+    start, header = b"GET / HTTP/1.0\r\n", b"X: a\r\n"
+
+    within = ask(service, start + header * exposition.MAX_HEADERS + b"\r\n")
+    beyond = ask(service, start + header * (exposition.MAX_HEADERS + 1) + b"\r\n")
+
+    assert (within.split()[1], beyond.split()[1]) == ("200", "400")
+
+
+def test_one_connection_too_many_is_closed(service):
+    """The bound holds, and a place that becomes free can be had again."""
+    held = [connect(service) for _ in range(exposition.MAX_CONNECTIONS)]
+    assert connect(service) is None
+
+    held[0].loseConnection()
+
+    assert connect(service) is not None
+
+
+def test_a_drip_does_not_hold_a_connection(service, clock):
+    """A byte now and then does not put the end of a connection off."""
+    transport = connect(service)
+    transport.protocol.dataReceived(b"GET / HT")
+    clock.advance(exposition.REQUEST_TIMEOUT - 1)
+    transport.protocol.dataReceived(b"TP")
+    assert transport.connected
+
+    clock.advance(1)
+
+    assert not transport.connected
+
+
+def test_an_answer_starts_the_time_anew(service, clock):
+    """Who asks regularly may keep the connection."""
+    transport = connect(service)
+    for _ in range(3):
+        clock.advance(exposition.REQUEST_TIMEOUT - 1)
+        transport.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert transport.connected
+
+
+def test_stopping_leaves_nothing_behind(service, clock):
+    """Connections that wait are closed, no timer stays."""
+    transport = connect(service)
+
+    service.stopService()
+    service.stopService()
+
+    assert not transport.connected
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_port_in_use_stops_the_start(clock):
+    """The sentence names the address, the key and the reason."""
+
+    def in_use(port, factory, interface):
+        raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+
+    clock.listenTCP = in_use
+    service = StatService(StatAddress("::1", 2110), None, clock)
+
+    with pytest.raises(StartFailed) as failed:
+        service.startService()
+
+    assert str(failed.value) == "cannot listen on [::1]:2110 for 'stat': address already in use"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("2110", "127.0.0.1", 2110),
+        (":2110", "127.0.0.1", 2110),
+        ("0.0.0.0:2110", "0.0.0.0", 2110),
+        ("localhost:0", "localhost", 0),
+        ("[::1]:2110", "::1", 2110),
+    ],
+)
+def test_addresses(text, host, port):
+    """Without a host it is loopback."""
+    assert stat_address(text) == StatAddress(host, port)
+
+
+@pytest.mark.parametrize("text", ["", "a", "::1:2110", "a:b", "1:65536", "a b:1", ":-1", "[]:1"])
+def test_wrong_addresses(text):
+    """The message says what would be right."""
+    with pytest.raises(ValueError) as wrong:
+        stat_address(text)
+
+    assert str(wrong.value) == f"must be host:port, such as '127.0.0.1:2110', not {text!r}"
+
+
+def test_which_addresses_are_open_to_others():
+    """Loopback is for this machine only."""
+    hosts = ("127.0.0.1", "127.9.9.9", "localhost", "::1", "0.0.0.0", "::", "10.0.0.1", "stats")
+
+    assert [StatAddress(host, 1).is_open for host in hosts] == [False] * 4 + [True] * 4
