@@ -37,14 +37,14 @@ def wait_until(is_so, what):
 class Running:
     """A proxy in a folder of its own."""
 
-    def __init__(self, folder):
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder, twistd=TWISTD):
+        self.folder, self.port, self.twistd = folder, free_port(), twistd
         self.child = None
         (folder / "c.toml").write_text(CLUSTER.format(port=self.port))
 
     def command(self, *arguments, twistd=("--nodaemon",)):
         """Arguments of a process that serves our cluster file."""
-        return [*TWISTD, *twistd, "overlord-proxy", "--cluster", "c.toml", *arguments]
+        return [*self.twistd, *twistd, "overlord-proxy", "--cluster", "c.toml", *arguments]
 
     def run(self, *arguments, twistd=("--nodaemon",), **environment):
         """Run it to its end."""
