@@ -2,8 +2,10 @@
 
 from integration.fixtures import (
     _seed,
+    busy_neighbours,
     client,
     neighbours,
+    pair,
     proxies,
     proxy,
     pytest_collection_modifyitems,
@@ -17,8 +19,10 @@ from integration.fixtures import (
 
 __all__ = [
     "_seed",
+    "busy_neighbours",
     "client",
     "neighbours",
+    "pair",
     "proxies",
     "proxy",
     "pytest_collection_modifyitems",

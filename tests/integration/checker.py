@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
-
 from integration.client import (
     Address,
     Argument,
@@ -66,9 +65,13 @@ class Report:
         return ordered[len(ordered) * 99 // 100] if ordered else 0.0
 
     def assert_right(self) -> None:
-        """Fail with the seed and all that was wrong."""
-        assert not self.problems, f"seed {self.seed}: " + "\n".join(self.problems)
+        """Fail with the seed and all that was wrong, or if nothing was asked."""
+        self.assert_no_problems()
         assert self.replies > 0, f"seed {self.seed}: there was not one reply"
+
+    def assert_no_problems(self) -> None:
+        """Fail with the seed and all that was wrong up to now."""
+        assert not self.problems, f"seed {self.seed}: " + "\n".join(self.problems)
 
 
 @attrs.define

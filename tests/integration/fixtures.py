@@ -12,14 +12,17 @@ import os
 import random
 from collections.abc import Callable, Iterator
 
+import attrs
 import pytest
-
 from integration.checker import Checker, Report
 from integration.client import Client
-from integration.programs import SERVER_VERSIONS, OverlordProxy, RedisServer, ScriptedNode
+from integration.programs import SERVER_VERSIONS, OverlordProxy, RedisServer, ScriptedNode, wait_for
 
 SEED = int(os.environ.setdefault("OVERLORD_SEED", str(random.SystemRandom().randrange(10**9))))
 """In the environment, so that the workers of a parallel run draw alike."""
+
+READ_TIMEOUT = 0.5
+"""Seconds of silence that the proxy of a `pair` bears from a node."""
 
 
 def available_transports() -> tuple[str, ...]:
@@ -113,21 +116,45 @@ def proxy(proxies: Callable[[str], OverlordProxy], transport: str) -> OverlordPr
     return found
 
 
+@pytest.fixture(scope="session")
+def busy_neighbours(
+    proxies: Callable[[str], OverlordProxy],
+) -> Iterator[Callable[[str], Report]]:
+    """Well-behaved clients of the long-lived proxies, one group for each transport, busy all the time."""
+    started: dict[str, Checker] = {}
+
+    def neighbours_on(transport: str) -> Report:
+        if transport not in started:
+            address = proxies(transport).address
+            started[transport] = Checker(
+                address,
+                seed=SEED,
+                callers=4,
+                max_depth=20,
+                pause=0.01,
+                churn=False,
+                name="neighbour",
+            )
+            started[transport].start()
+        return started[transport].report
+
+    yield neighbours_on
+    for checker in started.values():
+        checker.stop().assert_right()
+
+
 @pytest.fixture
-def neighbours(proxy: OverlordProxy, seed: int) -> Iterator[Report]:
-    """Well-behaved clients of `proxy`, busy while the test runs: every reply they get has to be right."""
-    with Checker(
-        proxy.address,
-        seed=seed,
-        callers=4,
-        max_depth=20,
-        pause=0.01,
-        churn=False,
-        name=f"nb{seed}:",
-    ) as report:
-        yield report
+def neighbours(
+    busy_neighbours: Callable[[str], Report], proxy: OverlordProxy, transport: str
+) -> Iterator[Report]:
+    """Clients of `proxy` that are busy while the test runs: every reply they get has to be right."""
+    report = busy_neighbours(transport)
+    report.assert_no_problems()
+    yield report
     assert proxy.is_running(), f"the proxy ended:\n{proxy.log()}"
-    report.assert_right()
+    seen = report.replies
+    wait_for(lambda: report.replies > seen or report.problems, "the neighbours are still served")
+    report.assert_no_problems()
     assert "Traceback" not in proxy.log(), proxy.log()
 
 
@@ -184,3 +211,52 @@ def start_node() -> Iterator[Callable[..., ScriptedNode]]:
     yield start
     for node in started:
         node.dispose()
+
+
+@attrs.define
+class Pair:
+    """A proxy over a scripted node and a real server, with a key of each."""
+
+    proxy: OverlordProxy
+    node: ScriptedNode
+    server: RedisServer
+    node_key: bytes
+    server_key: bytes
+
+
+def keys_of(proxy: OverlordProxy, node: ScriptedNode) -> tuple[bytes, bytes]:
+    """A key that lies on the scripted node, and one that does not."""
+    with proxy.client() as client:
+        keys = [f"probe:{number}".encode() for number in range(64)]
+        for key in keys:
+            client.call("TTL", key)
+    there = {request[1] for request in node.asked(b"TTL")}
+    on_node = [key for key in keys if key in there]
+    elsewhere = [key for key in keys if key not in there]
+    assert on_node, "no key lies on the scripted node"
+    assert elsewhere, "all keys lie on the scripted node"
+    return on_node[0], elsewhere[0]
+
+
+@pytest.fixture
+def pair(
+    start_proxy: Callable[..., OverlordProxy],
+    start_node: Callable[..., ScriptedNode],
+    servers: list[RedisServer],
+    seed: int,
+) -> Iterator[Pair]:
+    """A hostile node beside a healthy one, whose clients are served rightly all the time."""
+    node = start_node()
+    proxy = start_proxy(
+        [node.address, servers[0].address], read_timeout=f"{int(READ_TIMEOUT * 1000)}ms"
+    )
+    node_key, server_key = keys_of(proxy, node)
+    name = f"{{{server_key.decode()}}}{seed}:"
+    checker = Checker(
+        proxy.address, seed=seed, callers=3, max_depth=10, pause=0.01, churn=False, name=name
+    )
+    with checker as report:
+        yield Pair(proxy, node, servers[0], node_key, server_key)
+    assert proxy.is_running(), f"the proxy ended:\n{proxy.log()}"
+    report.assert_right()
+    assert report.longest_wait < READ_TIMEOUT + 1, "a neighbour waited for the hostile node"

@@ -424,6 +424,8 @@ class ScriptedNode:
         """Whether it reads at all."""
         self.port = free_port()
         self.requests: list[Request] = []
+        self.asked_on: list[socket.socket] = []
+        """The connection on which each of `requests` came."""
         self.accepted = 0
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -489,6 +491,7 @@ class ScriptedNode:
                     return
                 buffer += data
                 while (request := _take_request(buffer)) is not None:
+                    self.asked_on.append(connection)
                     self.requests.append(request)
                     greets = request[0].upper() == b"HELLO" and not self.answer_hello
                     answer = obliging(request) if greets else self.answer(request)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from integration.checker import Checker
 from integration.client import Address, Incomplete, parse_reply
 from integration.programs import OverlordProxy, RedisServer, free_port
