@@ -17,6 +17,8 @@ All callers live in one thread with one epoll: they cost little beside what they
 
 import collections
 import contextlib
+import itertools
+import os
 import random
 import select
 import socket
@@ -37,11 +39,13 @@ from integration.client import (
     Status,
     encode,
     parse_reply,
+    spread,
 )
 
 NODE_ERRORS = (b"ERR node unavailable", b"LOADING")
 """How an error may begin that a node's end excuses; Redis says LOADING just after its start."""
 OK = Status(b"OK")
+_numbers = itertools.count(1)
 
 
 @attrs.define
@@ -155,11 +159,12 @@ class Caller:
         self.name = f"{checker.name}{number}"
         self.number = number
         self.tokens = 0
-        self.strings = {f"{self.name}:s{i}".encode(): Doubt() for i in range(40)}
-        self.hashes = {f"{self.name}:h{i}".encode(): Doubt() for i in range(4)}
-        self.scores = {f"{self.name}:z{i}".encode(): Doubt() for i in range(4)}
+        self.strings = {key.encode(): Doubt() for key in spread(f"{self.name}:s", 40)}
+        self.hashes = {key.encode(): Doubt() for key in spread(f"{self.name}:h", 4)}
+        self.scores = {key.encode(): Doubt() for key in spread(f"{self.name}:z", 4)}
         self.counters = {
-            f"{self.name}:n{i}".encode(): Counter(1_000_003 + number * 64 + i) for i in range(8)
+            key.encode(): Counter(1_000_003 + number * 64 + i)
+            for i, key in enumerate(spread(f"{self.name}:n", 8))
         }
         self.fixed = f"{self.name}:fixed".encode()
         self.wants_resp3 = number % 2 == 1
@@ -518,7 +523,8 @@ class Checker:
 
     `faults` excuses the errors of `NODE_ERRORS`; `churn` lets some callers reset their connections in the
     middle of things; `pause` is how many seconds a caller rests after each round of its requests;
-    `patience` is how long a reply may be owed before that is a problem.
+    `patience` is how long a reply may be owed before that is a problem. The keys are this checker's alone;
+    a hash tag in `name` keeps them on one node.
     """
 
     def __init__(
@@ -546,7 +552,7 @@ class Checker:
         self.pause = pause
         self.patience = patience
         self.keep_waits = keep_waits
-        self.name = name
+        self.name = f"{name}{os.getpid()}.{next(_numbers)}."
         self.kinds = [ask for ask, _ in (ASKED[:-1] if faults else ASKED)]
         self.report = Report(seed)
         self._count = callers

@@ -7,6 +7,7 @@ each other, retry, and stop to listen after an error.
 
 import contextlib
 import enum
+import hashlib
 import socket
 import time
 from collections.abc import Iterable
@@ -166,6 +167,12 @@ def encode(*arguments: Argument) -> bytes:
         data = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
     return b"".join(parts)
+
+
+def spread(prefix: str, count: int) -> list[str]:
+    """Keys that any hash spreads well: names that only count up come to few nodes with some."""
+    names = (f"{prefix}:{number}" for number in range(count))
+    return [f"{hashlib.md5(name.encode()).hexdigest()[:8]}:{name}" for name in names]
 
 
 def bulk(data: bytes) -> bytes:

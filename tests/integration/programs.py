@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from integration.client import Address, Client, Incomplete, encode, parse_reply
+from integration.client import Address, Client, Incomplete, encode, parse_reply, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 20.0
@@ -527,8 +527,8 @@ def _take_request(buffer: bytearray) -> Request | None:
 def key_on(proxy: OverlordProxy, node: RedisServer, prefix: str = "key") -> bytes:
     """A key that the proxy sends to this node: found by writing until one arrives there."""
     with proxy.client() as client, node.client() as direct:
-        for number in range(1000):
-            key = f"{prefix}:{number}".encode()
+        for name in spread(prefix, 1000):
+            key = name.encode()
             client.call("SET", key, "probe")
             if direct.call("EXISTS", key) == 1:
                 client.call("DEL", key)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from integration.checker import Checker
-from integration.client import Client, Error, Status, encode
+from integration.client import Client, Error, Status, encode, spread
 from integration.programs import OverlordProxy, RedisServer, free_port, key_on, wait_for
 
 DIAL_TIMEOUT = 0.2
@@ -217,7 +217,7 @@ def test_the_proxy_starts_with_nodes_down(
     proxy = start_proxy([("127.0.0.1", port) for port in ports])
 
     with proxy.client() as client:
-        replies = client.pipeline([("GET", f"k{number}") for number in range(200)])
+        replies = client.pipeline([("GET", key) for key in spread("k", 200)])
     errors = [reply for reply in replies if isinstance(reply, Error)]
     assert errors
     assert all(error.text.startswith(UNAVAILABLE) for error in errors)
@@ -228,7 +228,7 @@ def test_the_proxy_starts_with_nodes_down(
 
     def all_served() -> bool:
         with proxy.client() as client:
-            replies = client.pipeline([("GET", f"k{number}") for number in range(200)])
+            replies = client.pipeline([("GET", key) for key in spread("k", 200)])
         return not any(isinstance(reply, Error) for reply in replies)
 
     wait_for(all_served, "every node is used", timeout=BACK_WITHIN)

@@ -1,5 +1,6 @@
 """Clients that send what no client should: they get Redis's own answer, and nobody else notices."""
 
+import itertools
 import random
 import socket
 import time
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from integration.checker import Report
-from integration.client import Client, Error, Null, bulk, encode
+from integration.client import Client, Error, Null, bulk, encode, spread
 from integration.programs import OverlordProxy, RedisServer, wait_for
 
 SENTINEL = encode("ECHO", "sentinel")
@@ -350,11 +351,10 @@ def test_keys_on_several_nodes_are_refused_by_name(
     """A command that cannot be split is refused with its name, and not half done."""
     proxy = start_proxy([s.address for s in servers])
     with proxy.client() as client:
-        for number in range(20):
-            client.call("SADD", f"cross:{number}", number)
-        answers = [
-            client.call("SUNION", f"cross:{a}", f"cross:{b}") for a in range(20) for b in range(a)
-        ]
+        keys = spread("cross", 20)
+        for key in keys:
+            client.call("SADD", key, key)
+        answers = [client.call("SUNION", a, b) for a, b in itertools.combinations(keys, 2)]
 
     errors = [answer for answer in answers if isinstance(answer, Error)]
     assert len(errors) > 50  # about three in four pairs lie on two of four nodes

@@ -1,5 +1,6 @@
 """What the Go program gets wrong, by number: its users must not meet it again."""
 
+import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from integration.checker import Report
-from integration.client import Client, Error, Null, Status, bulk, encode
+from integration.client import Client, Error, Null, Status, bulk, encode, spread
 from integration.fixtures import Pair
 from integration.programs import (
     Close,
@@ -44,7 +45,7 @@ def test_bug_02_mget_answers_in_the_order_of_nodes(
     with proxy.client() as client:
         by_node = [[key_on(proxy, node, prefix=f"b2{part}") for node in servers] for part in "xyz"]
         keys = [key for row in by_node for key in row]
-        keys += keys[::-1] + keys[:3]
+        keys += keys[::-1] + keys[:3]  # interleaved, and repeated
         for key in set(keys):
             assert client.call("SET", key, b"of " + key) == OK
 
@@ -75,16 +76,17 @@ def test_bug_04_mset_says_ok_although_a_node_refused(
     full = start_server(maxmemory="1", maxmemory_policy="noeviction")
     proxy = start_proxy([servers[0].address, full.address])
     with proxy.client() as client:
-        replies = [client.call("MSET", f"b4:{n}", 1, f"b4:{n + 1}", 1) for n in range(40)]
+        keys = spread("b4", 41)
+        replies = [client.call("MSET", a, 1, b, 1) for a, b in itertools.pairwise(keys)]
 
     refused = [reply for reply in replies if isinstance(reply, Error)]
     assert len(refused) >= 10
     assert all(error.text.startswith(b"OOM ") for error in refused)
     with full.client() as direct, servers[0].client() as other:
         assert direct.call("DBSIZE") == 0
-        for number, reply in enumerate(replies):
+        for (a, b), reply in zip(itertools.pairwise(keys), replies, strict=True):
             if reply == OK:
-                assert other.call("EXISTS", f"b4:{number}", f"b4:{number + 1}") == 2
+                assert other.call("EXISTS", a, b) == 2
 
 
 def test_bug_10_an_error_of_a_node_closes_the_clients_connection(pair: Pair) -> None:
@@ -122,12 +124,12 @@ def test_bug_12_an_empty_tag_is_no_tag(start_proxy: Start, servers: list[RedisSe
     """`{}a` and `{}b` went to one node, against Redis's rule."""
     proxy = start_proxy([s.address for s in servers])
 
-    assert len(nodes_of(proxy, servers, [f"{{}}b12:{n}" for n in range(40)])) == 4
+    assert len(nodes_of(proxy, servers, [f"{{}}{key}" for key in spread("b12", 40)])) == 4
 
 
 def test_bug_12_tags_can_be_switched_off(start_proxy: Start, servers: list[RedisServer]) -> None:
     """`hash_tag = ""` became `{}`; now it means none."""
-    keys = [f"{{same}}b12:{n}" for n in range(40)]
+    keys = [f"{{same}}{key}" for key in spread("b12", 40)]
 
     assert len(nodes_of(start_proxy([s.address for s in servers]), servers, keys)) == 1
     off = start_proxy([s.address for s in servers], hash_tag="")
@@ -229,21 +231,20 @@ def test_bug_19_seconds_are_told_from_milliseconds(
 
 
 def test_bug_19_who_does_not_take_replies_is_timed_out(
-    start_proxy: Start, servers: list[RedisServer]
+    start_proxy: Start, start_server: Callable[..., RedisServer]
 ) -> None:
     """`write_timeout` had no effect; a node that does not read costs its clients no more than that."""
-    proxy = start_proxy([servers[0].address], read_timeout="500ms", write_timeout="500ms")
+    node = start_server()
+    proxy = start_proxy([node.address], read_timeout="500ms", write_timeout="500ms")
     with proxy.client() as client:
         client.call("SET", "b19", b"x" * MIB)
-    servers[0].freeze()
-    try:
-        with Client(proxy.address, timeout=10) as client:
-            began = time.monotonic()
-            reply = client.call("SET", "b19", b"x" * (16 * MIB))
-            assert isinstance(reply, Error)
-            assert time.monotonic() - began < 3
-    finally:
-        servers[0].thaw()
+    node.freeze()
+    with Client(proxy.address, timeout=10) as client:
+        began = time.monotonic()
+        reply = client.call("SET", "b19", b"x" * (16 * MIB))
+
+    assert isinstance(reply, Error)
+    assert time.monotonic() - began < 3
 
 
 def test_bug_20_a_unix_socket_cannot_be_listened_on(
