@@ -254,6 +254,8 @@ class Caller:
             pending.unsure()
         elif not pending.check(reply):
             self.checker.complain(self, f"{pending.label} was answered with {excerpt(reply)}")
+            if isinstance(reply, Error):
+                pending.unsure()  # so that one error is one problem
         return None
 
     def excused(self, error: Error) -> bool:

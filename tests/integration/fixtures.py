@@ -161,6 +161,7 @@ def neighbours(
 ) -> Iterator[Report]:
     """Clients of `proxy` that are busy while the test runs: every reply they get has to be right."""
     report = busy_neighbours(transport)
+    wait_for(lambda: report.replies > 20 or report.problems, "the neighbours are served")
     yield report
     seen = report.replies
     wait_for(lambda: report.replies > seen or report.problems, "the neighbours are still served")
@@ -265,6 +266,7 @@ def pair(
         proxy.address, seed=seed, callers=3, max_depth=10, pause=0.01, churn=False, name=name
     )
     with checker as report:
+        wait_for(lambda: report.replies > 20 or report.problems, "the neighbours are served")
         yield Pair(proxy, node, servers[0], node_key, server_key)
     assert proxy.is_running(), f"the proxy ended:\n{proxy.log()}"
     report.assert_right()
