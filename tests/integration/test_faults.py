@@ -171,6 +171,7 @@ def test_a_frozen_node_costs_an_error_after_read_timeout(
     )
 
     with neighbours as report, proxy.client() as client:
+        wait_for(lambda: report.replies > 100, "the neighbours are busy")
         frozen.freeze()
         asked = time.monotonic()
         reply = client.call("GET", stuck)

@@ -189,10 +189,10 @@ def test_bug_14_a_full_queue_drops_requests(client: Client) -> None:
 
 
 def test_bug_14_a_client_that_never_reads_costs_memory(
-    start_proxy: Start, servers: list[RedisServer]
+    start_proxy: Start, start_server: Callable[..., RedisServer]
 ) -> None:
     """Replies of a client that does not read grew without bound."""
-    proxy = start_proxy([servers[0].address])
+    proxy = start_proxy([start_server().address])
     with proxy.client() as client:
         client.call("SET", "b14:large", b"x" * MIB)
         before = proxy.rss()
@@ -361,9 +361,9 @@ def test_bug_03_the_state_of_one_command_is_not_the_nexts(
     """A split command that failed leaves nothing to the next one."""
     node = start_node(lambda r: b"-ERR no\r\n" if r[0] == b"MGET" else obliging(r))
     proxy = start_proxy([node.address, servers[0].address])
-    keys = [f"b3:{n}" for n in range(10)]
+    keys = spread("b3", 30)
     with proxy.client() as client:
         for _ in range(20):
             assert client.call("MGET", *keys) == Error(b"ERR no")
         node.answer = obliging
-        assert client.call("MGET", *keys) == [Null.BULK] * 10
+        assert client.call("MGET", *keys) == [Null.BULK] * 30
