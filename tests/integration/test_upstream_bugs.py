@@ -1,0 +1,369 @@
+"""What the Go program gets wrong, by number: its users must not meet it again."""
+
+import itertools
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from integration.checker import Report
+from integration.client import Client, Error, Null, Status, bulk, encode, spread
+from integration.fixtures import Pair
+from integration.programs import (
+    Close,
+    OverlordProxy,
+    RedisServer,
+    Request,
+    ScriptedNode,
+    free_port,
+    key_on,
+    obliging,
+)
+
+OK = Status(b"OK")
+MIB = 1 << 20
+
+Start = Callable[..., OverlordProxy]
+
+
+@pytest.mark.parametrize("command", [b"GET", b"SET", b"MGET", b"DEL", b"EXISTS", b"PING", b"INCR"])
+def test_bug_01_a_null_key_crashes_the_process(
+    command: bytes, proxy: OverlordProxy, neighbours: Report
+) -> None:
+    """`GET $-1` ended the whole process."""
+    with proxy.client() as client:
+        client.send(b"*2\r\n$%d\r\n%s\r\n$-1\r\n" % (len(command), command))
+
+        assert client.read_until_closed() == b"-ERR Protocol error: invalid bulk length\r\n"
+
+
+def test_bug_02_mget_answers_in_the_order_of_nodes(
+    proxy: OverlordProxy, servers: list[RedisServer]
+) -> None:
+    """`MGET A1 B1 A2` answered A1, A2, B1: the wrong values for keys."""
+    with proxy.client() as client:
+        by_node = [[key_on(proxy, node, prefix=f"b2{part}") for node in servers] for part in "xyz"]
+        keys = [key for row in by_node for key in row]
+        keys += keys[::-1] + keys[:3]  # interleaved, and repeated
+        for key in set(keys):
+            assert client.call("SET", key, b"of " + key) == OK
+
+        assert client.call("MGET", *keys) == [b"of " + key for key in keys]
+
+
+def test_bug_03_the_second_mget_of_a_connection_loses_elements(client: Client) -> None:
+    """The second three-key MGET answered one element, the second EXISTS a 1 for a 2."""
+    client.call("MSET", "b3:a", 1, "b3:b", 2, "b3:c", 3)
+    for _ in range(1000):
+        replies = client.pipeline(
+            [
+                ("MGET", "b3:a", "b3:b", "b3:c"),
+                ("EXISTS", "b3:a", "b3:c", "b3:none"),
+                ("TOUCH", "b3:a", "b3:a"),
+                ("MGET", "b3:c", "b3:a"),
+            ]
+        )
+        assert replies == [[b"1", b"2", b"3"], 2, 2, [b"3", b"1"]]
+    assert client.call("DEL", "b3:a", "b3:b", "b3:c", "b3:none") == 3
+    assert client.call("DEL", "b3:a", "b3:b", "b3:c", "b3:none") == 0
+
+
+def test_bug_04_mset_says_ok_although_a_node_refused(
+    start_proxy: Start, start_server: Callable[..., RedisServer], servers: list[RedisServer]
+) -> None:
+    """Nodes that were full refused their part, and the client read +OK."""
+    full = start_server(maxmemory="1", maxmemory_policy="noeviction")
+    proxy = start_proxy([servers[0].address, full.address])
+    with proxy.client() as client:
+        keys = spread("b4", 41)
+        replies = [client.call("MSET", a, 1, b, 1) for a, b in itertools.pairwise(keys)]
+
+    refused = [reply for reply in replies if isinstance(reply, Error)]
+    assert len(refused) >= 10
+    assert all(error.text.startswith(b"OOM ") for error in refused)
+    with full.client() as direct, servers[0].client() as other:
+        assert direct.call("DBSIZE") == 0
+        for (a, b), reply in zip(itertools.pairwise(keys), replies, strict=True):
+            if reply == OK:
+                assert other.call("EXISTS", a, b) == 2
+
+
+def test_bug_10_an_error_of_a_node_closes_the_clients_connection(pair: Pair) -> None:
+    """Each backend error cost the client its connection."""
+
+    def answer(request: Request) -> bytes | None:
+        match request[0]:
+            case b"GET":
+                raise Close
+            case b"STRLEN":
+                return b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+        return obliging(request)
+
+    pair.node.answer = answer
+    with pair.proxy.client() as client:
+        for _ in range(3):
+            assert isinstance(client.call("GET", pair.node_key), Error)
+            client.call("STRLEN", pair.node_key)
+        assert client.call("SET", pair.server_key, "v") == OK
+        assert client.call("GET", pair.server_key) == b"v"
+
+
+def test_bug_10_good_commands_before_a_bad_one_are_dropped(client: Client) -> None:
+    """A bad command took those before it in the pipeline with it."""
+    client.send(encode("SET", "b10", "1") + encode("GET", "b10") + encode("MGET") + b"*1\r\n$x\r\n")
+
+    assert client.read_until_closed() == (
+        b"+OK\r\n$1\r\n1\r\n"
+        b"-ERR wrong number of arguments for 'mget' command\r\n"
+        b"-ERR Protocol error: invalid bulk length\r\n"
+    )
+
+
+def test_bug_12_an_empty_tag_is_no_tag(start_proxy: Start, servers: list[RedisServer]) -> None:
+    """`{}a` and `{}b` went to one node, against Redis's rule."""
+    proxy = start_proxy([s.address for s in servers])
+
+    assert len(nodes_of(proxy, servers, [f"{{}}{key}" for key in spread("b12", 40)])) == 4
+
+
+def test_bug_12_tags_can_be_switched_off(start_proxy: Start, servers: list[RedisServer]) -> None:
+    """`hash_tag = ""` became `{}`; now it means none."""
+    keys = [f"{{same}}{key}" for key in spread("b12", 40)]
+
+    assert len(nodes_of(start_proxy([s.address for s in servers]), servers, keys)) == 1
+    off = start_proxy([s.address for s in servers], hash_tag="")
+    assert len(nodes_of(off, servers, keys)) == 4
+
+
+def nodes_of(proxy: OverlordProxy, servers: list[RedisServer], keys: list[str]) -> set[int]:
+    """On which servers these keys arrive."""
+    found = set()
+    with proxy.client() as client:
+        assert client.call("MSET", *(part for key in keys for part in (key, "v"))) == OK
+        for number, server in enumerate(servers):
+            with server.client() as direct:
+                if direct.call("EXISTS", *keys) != 0:
+                    found.add(number)
+        assert client.call("DEL", *keys) == len(keys)
+    return found
+
+
+def test_bug_13_a_failed_read_fails_what_was_answered(pair: Pair) -> None:
+    """One failed read failed the whole batch, those included whose replies were there."""
+    seen = iter(range(1000))
+
+    def answer(request: Request) -> bytes | None:
+        if request[0] != b"GET":
+            return obliging(request)
+        if next(seen) == 3:
+            raise Close(b"$5\r\nwh")
+        return bulk(b"whole")
+
+    pair.node.answer = answer
+    with pair.proxy.client() as client:
+        replies = client.pipeline([("GET", pair.node_key)] * 4)
+
+    assert replies[:3] == [b"whole"] * 3
+    assert isinstance(replies[3], Error)
+
+
+def test_bug_13_a_lost_node_is_dialled_without_rest(start_proxy: Start) -> None:
+    """A node that refuses was dialled again at once, for ever: the proxy must sleep meanwhile."""
+    proxy = start_proxy([("127.0.0.1", free_port())])
+    before = proxy.cpu_seconds()
+    time.sleep(1)
+
+    assert proxy.cpu_seconds() - before < 0.2
+
+
+def test_bug_14_a_full_queue_drops_requests(client: Client) -> None:
+    """Beyond the pipe's length requests were answered `pipe chan is full`; now they wait their turn."""
+    client.timeout = 20
+    client.call("SET", "b14", "v")
+    count = 20_000
+
+    client.send(encode("GET", "b14") * count)
+
+    assert client.read_bytes(7 * count) == b"$1\r\nv\r\n" * count
+
+
+def test_bug_14_a_client_that_never_reads_costs_memory(
+    start_proxy: Start, start_server: Callable[..., RedisServer]
+) -> None:
+    """Replies of a client that does not read grew without bound."""
+    proxy = start_proxy([start_server().address])
+    with proxy.client() as client:
+        client.call("SET", "b14:large", b"x" * MIB)
+        before = proxy.rss()
+        client.send(encode("GET", "b14:large") * 500)
+        time.sleep(1)
+
+        assert proxy.rss() - before < 17 * MIB
+        with proxy.client() as other:
+            assert other.call("PING", "x") == b"x"
+
+
+def test_bug_18_quit_keeps_the_connection(client: Client) -> None:
+    """QUIT answered OK and stayed."""
+    client.send(encode("QUIT"))
+
+    assert client.read_until_closed() == b"+OK\r\n"
+
+
+def test_bug_18_ping_forgets_its_argument(client: Client) -> None:
+    """PING with a word answered PONG."""
+    assert client.call("PING", "word") == b"word"
+    assert client.call("PING") == Status(b"PONG")
+
+
+def test_bug_19_seconds_are_told_from_milliseconds(
+    start_proxy: Start, servers: list[RedisServer]
+) -> None:
+    """`[proxy] read_timeout = 1` is a second, as in the code, and the warning says so."""
+    proxy = start_proxy([servers[0].address], proxy={"read_timeout": 1})
+    with proxy.client() as client:
+        began = time.monotonic()
+        assert client.read_until_closed() == b""
+
+    assert 0.8 < time.monotonic() - began < 3
+    assert "read_timeout" in proxy.log()
+
+
+def test_bug_19_who_does_not_take_replies_is_timed_out(
+    start_proxy: Start, start_server: Callable[..., RedisServer]
+) -> None:
+    """`write_timeout` had no effect; a node that does not read costs its clients no more than that."""
+    node = start_server()
+    proxy = start_proxy([node.address], read_timeout="500ms", write_timeout="500ms")
+    with proxy.client() as client:
+        client.call("SET", "b19", b"x" * MIB)
+    node.freeze()
+    with Client(proxy.address, timeout=10) as client:
+        began = time.monotonic()
+        reply = client.call("SET", "b19", b"x" * (16 * MIB))
+
+    assert isinstance(reply, Error)
+    assert time.monotonic() - began < 3
+
+
+def test_bug_20_a_unix_socket_cannot_be_listened_on(
+    start_proxy: Start, servers: list[RedisServer], tmp_path: Path
+) -> None:
+    """`listen_proto = "unix"` panicked."""
+    path = tmp_path / "front.sock"
+    proxy = OverlordProxy(
+        [servers[0].address], transport="twisted", listen_proto="unix", listen_addr=str(path)
+    )
+    proxy.is_ready = path.exists
+    try:
+        proxy.start()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(path))
+            connection.sendall(encode("ECHO", "unix"))
+            assert connection.recv(100) == bulk(b"unix")
+    finally:
+        proxy.dispose()
+
+
+def test_bug_20_an_ipv6_node_cannot_be_written(
+    start_proxy: Start, start_server: Callable[..., RedisServer]
+) -> None:
+    """`[::1]:6379:1` was split at its colons."""
+    node = start_server(bind="::1 127.0.0.1")
+    proxy = start_proxy([f"[::1]:{node.port}:1"])
+    with proxy.client() as client, node.client() as direct:
+        assert client.call("SET", "b20", "v6") == OK
+        assert direct.call("GET", "b20") == b"v6"
+
+
+def test_bug_20_a_node_on_a_unix_socket(
+    start_proxy: Start, start_server: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    """A node may be a socket in the file system."""
+    path = tmp_path / "node.sock"
+    node = start_server(unixsocket=str(path))
+    proxy = start_proxy([f"{path}:1"])
+    with proxy.client() as client, node.client() as direct:
+        assert client.call("SET", "b20", "unix") == OK
+        assert direct.call("GET", "b20") == b"unix"
+
+
+def test_bug_22_one_client_too_many_is_served(
+    start_proxy: Start, servers: list[RedisServer]
+) -> None:
+    """With a bound of N, N + 1 clients were served."""
+    proxy = start_proxy([servers[0].address], proxy={"max_connections": 3})
+    time.sleep(0.1)  # the probe of the start has left
+    clients = [proxy.client() for _ in range(3)]
+    served = [client.call("PING") for client in clients]
+    with proxy.client() as fourth:
+        refusal = fourth.read_until_closed()
+    for client in clients:
+        client.close()
+
+    assert served == [Status(b"PONG")] * 3
+    assert refusal == b"-ERR max number of clients reached\r\n"
+
+
+CROSSING: dict[str, tuple[str, ...]] = {
+    "SUNION": ("SUNION", "{a}", "{b}"),
+    "SINTER": ("SINTER", "{a}", "{b}"),
+    "SDIFF": ("SDIFF", "{a}", "{b}"),
+    "SMOVE": ("SMOVE", "{a}", "{b}", "m"),
+    "RPOPLPUSH": ("RPOPLPUSH", "{a}", "{b}"),
+    "LMOVE": ("LMOVE", "{a}", "{b}", "LEFT", "RIGHT"),
+    "PFCOUNT": ("PFCOUNT", "{a}", "{b}"),
+    "PFMERGE": ("PFMERGE", "{a}", "{b}"),
+    "RENAME": ("RENAME", "{a}", "{b}"),
+    "SUNIONSTORE": ("SUNIONSTORE", "{a}", "{b}", "{a}"),
+    "ZUNIONSTORE": ("ZUNIONSTORE", "{a}", "1", "{b}"),
+    "BITOP": ("BITOP", "AND", "{a}", "{b}"),
+    "SORT": ("SORT", "{a}", "STORE", "{b}"),
+    "COPY": ("COPY", "{a}", "{b}"),
+    "MSETNX": ("MSETNX", "{a}", "1", "{b}", "2"),
+    "EVAL": ("EVAL", "return 1", "2", "{a}", "{b}"),
+    "GEORADIUS": ("GEORADIUS", "{a}", "1", "1", "1", "km", "STORE", "{b}"),
+}
+
+
+@pytest.mark.parametrize("name", CROSSING)
+def test_bug_27_keys_on_two_nodes_are_silently_wrong(
+    name: str, proxy: OverlordProxy, servers: list[RedisServer], neighbours: Report
+) -> None:
+    """Commands with keys on two nodes worked with one node's half of them."""
+    first = key_on(proxy, servers[0], prefix="b27").decode()
+    second = key_on(proxy, servers[1], prefix="b27").decode()
+    command = [part.replace("{a}", first).replace("{b}", second) for part in CROSSING[name]]
+
+    with proxy.client() as client:
+        reply = client.call(*command)
+        assert isinstance(reply, Error)
+        assert reply.text.startswith(b"CROSSSLOT")
+        assert name.lower().encode() in reply.text.lower()
+        assert client.call("EXISTS", first, second) == 0
+
+
+@pytest.mark.parametrize("name", ["SUNION", "PFCOUNT", "SINTER", "SDIFF", "RENAME", "SUNIONSTORE"])
+def test_bug_27_keys_on_one_node_are_served(name: str, client: Client) -> None:
+    """The same commands work where all keys lie on one node."""
+    command = [part.replace("{a}", "{t}a").replace("{b}", "{t}b") for part in CROSSING[name]]
+
+    reply = client.call(*command)
+
+    assert not (isinstance(reply, Error) and reply.text.startswith(b"CROSSSLOT")), reply
+
+
+def test_bug_03_the_state_of_one_command_is_not_the_nexts(
+    start_proxy: Start, start_node: Callable[..., ScriptedNode], servers: list[RedisServer]
+) -> None:
+    """A split command that failed leaves nothing to the next one."""
+    node = start_node(lambda r: b"-ERR no\r\n" if r[0] == b"MGET" else obliging(r))
+    proxy = start_proxy([node.address, servers[0].address])
+    keys = spread("b3", 30)
+    with proxy.client() as client:
+        for _ in range(20):
+            assert client.call("MGET", *keys) == Error(b"ERR no")
+        node.answer = obliging
+        assert client.call("MGET", *keys) == [Null.BULK] * 30
