@@ -20,6 +20,10 @@ from zope.interface import implementer
 from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
 
 
+WRITE_SIZE = 65536
+"""Bytes that a transport of Twisted's is given at a time; beyond that it says that it has enough."""
+
+
 class Carriage(Contract):
     """What moves the bytes of all connections of a process."""
 
@@ -59,8 +63,8 @@ class TwistedCarrier(Carrier):
             self._is_closed = True
             self.transport.abortConnection()
             return
-        if self._can_write and len(stream.outgoing):
-            data = stream.outgoing.take()
+        while self._can_write and len(stream.outgoing):
+            data = stream.outgoing.take_some(WRITE_SIZE)
             stream.note_sent(len(data))
             self.transport.write(data)
         if not len(stream.outgoing):

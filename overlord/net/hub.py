@@ -246,6 +246,9 @@ class Hub:
         transport.stopReading()
         transport.stopWriting()
         adopted = HubTransport(self, handle.detach(), stream, transport.protocol, host, peer)
+        # Twisted's own services keep the transport that they were given, and close that.
+        transport.loseConnection = adopted.loseConnection
+        transport.abortConnection = adopted.abortConnection
         if self.free:
             adopted.index = self.free.pop()
             self.transports[adopted.index] = adopted

@@ -21,6 +21,7 @@ from overlord.config import ClusterConfig, ServerConfig
 from overlord.net.carriage import Carriage
 from overlord.proxy.flow.parts import Link
 from overlord.proxy.flow.replies import RedisLink
+from overlord.wire.stream import ABORTING
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
 
 
@@ -133,5 +134,6 @@ class Pool:
         """Close all connections, and dial no more."""
         self._was_up = False  # no news about what we end ourselves
         services, self._services = self._services, {}
-        for service in services.values():
+        for link, service in services.items():
+            link.close(ABORTING, "the proxy stops")
             await service.stopService()

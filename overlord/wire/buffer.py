@@ -108,6 +108,15 @@ class Buffer:
         self.clear()
         return data
 
+    def take_some(self, count: cython.Py_ssize_t) -> bytes:
+        """The first bytes, `count` of them at most, as Python bytes; they are used up."""
+        stop: cython.Py_ssize_t = self.start + count
+        if stop >= self.end:
+            return self.take()
+        data = cut(self.p, self.start, stop)
+        self.start = stop
+        return data
+
     def append(self, source: cython.p_const_uchar, begin: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.int:
         """Append `source[begin:stop]`. Raises MemoryError."""
         count: cython.Py_ssize_t = stop - begin

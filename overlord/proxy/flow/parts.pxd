@@ -74,6 +74,7 @@ cdef class Link(Stream):
     cdef readonly Py_ssize_t in_flight
     cdef readonly double silent_since
     cdef readonly double stuck_since
+    cdef int silent_looks
     cdef readonly Py_ssize_t dials_failed
     cdef Py_ssize_t sent_at_sweep
     cdef bint greeting

@@ -343,6 +343,7 @@ class Link(Stream):
         self.in_flight = 0
         self.silent_since = 0.0
         self.stuck_since = 0.0
+        self.silent_looks = 0
         self.sent_at_sweep = 0
         self.dials_failed = 0
         self.greeting = False

@@ -55,7 +55,7 @@ class RedisFlow(Flow):
                 for link in node.links3:
                     self.dial(link)
                 link = node.links3[0]
-                if not (link.state == DOWN and link.dials_failed > 0):
+                if link.dials_failed == 0:
                     answer = UNKNOWN
         return answer
 

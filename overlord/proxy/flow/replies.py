@@ -57,6 +57,9 @@ else:
 LARGE_REPLY = cython.declare(cython.Py_ssize_t, 65536)
 """Replies from this size on change hands without being copied, where they can."""
 
+MIN_LOOKS = 2
+"""So often a sweep has to find a node silent, however much time has passed."""
+
 PUSH = cython.declare(cython.int, 62)
 MINUS = cython.declare(cython.int, 45)
 GREETING = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
@@ -111,13 +114,14 @@ class RedisLink(Link):
     def lost(self, trouble: str) -> None:
         """There is no connection (any more): what is open is answered with an error."""
         was_ready: cython.bint = self.state == READY
+        was_of_use: cython.bint = was_ready and not self.greeting
         if self.state == DOWN and self.head is None:
             return
         self.state = DOWN
         self.carrier = None
         self.greeting = False
         self.node.set_trouble(trouble)
-        if not was_ready:
+        if not was_of_use:
             self.dials_failed += 1
         if not self.in_incoming:
             self.incoming.clear()
@@ -272,8 +276,12 @@ class RedisLink(Link):
             self.silent_since = 0.0
         elif self.silent_since == 0.0:
             self.silent_since = now
-        elif now - self.silent_since >= read_timeout:
-            self.close(ABORT, f"no answer within {read_timeout:g} s")
+            self.silent_looks = 0
+        else:
+            # After a long turn of the reactor the clock has run, but nobody has read: look again first.
+            self.silent_looks += 1
+            if now - self.silent_since >= read_timeout and self.silent_looks >= MIN_LOOKS:
+                self.close(ABORT, f"no answer within {read_timeout:g} s")
         if self.outgoing.size() == 0 or self.bytes_sent != self.sent_at_sweep:
             self.stuck_since = 0.0
         elif self.stuck_since == 0.0:
