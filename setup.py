@@ -76,7 +76,7 @@ class BuildAllOrNone(build_ext):
 
     def _translate(self) -> None:
         """Turn the Python sources into C. Here, and not in `setup()`, because only a build needs it."""
-        from Cython.Build import cythonize  # noqa: PLC0415  # a build without compiler goes without
+        from Cython.Build import cythonize  # a build without compiler goes without
 
         translated = cythonize(
             [Extension(extension.name, list(extension.sources)) for extension in self.extensions],
