@@ -30,9 +30,9 @@ class ProtocolError(OverlordError):
         self.excerpt = excerpt[:EXCERPT_SIZE]
 
 
-class NodeUnavailable(OverlordError):  # noqa: N818  # it says what happened
+class NodeUnavailable(OverlordError):  # it says what happened
     """A node refused, was lost or stayed silent. What it was asked to do may have been done."""
 
 
-class StartFailed(OverlordError):  # noqa: N818  # it says what happened
+class StartFailed(OverlordError):  # it says what happened
     """A service cannot start; the sentence says what has to change."""

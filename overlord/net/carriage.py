@@ -8,8 +8,7 @@ everywhere, and carry TLS.
 
 from __future__ import annotations
 
-from typing import Any
-from typing import Protocol as Contract
+from typing import Any, Protocol as Contract
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,7 +17,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
-
 
 WRITE_SIZE = 65536
 """Bytes that a transport of Twisted's is given at a time; beyond that it says that it has enough."""
@@ -174,7 +172,7 @@ def carriage_for(transport: str, reactor: Any, outbox: Outbox) -> Carriage:
     """
     if transport != "twisted":
         try:
-            from overlord.net.hub import Hub  # noqa: PLC0415  # exists compiled only
+            from overlord.net.hub import Hub  # exists compiled only
         except ImportError:
             if transport == "hub":
                 raise

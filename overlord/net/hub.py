@@ -134,7 +134,9 @@ class HubTransport(Carrier):
         """Ask for these events, and no others (HUP and ERR always come)."""
         event: epoll_event
         event.events = interest
-        event.data.u64 = (cython.cast(uint64_t, self.hub.generations[self.index]) << 32) | self.index
+        event.data.u64 = (
+            cython.cast(uint64_t, self.hub.generations[self.index]) << 32
+        ) | self.index
         epoll_ctl(self.hub.epoll, EPOLL_CTL_MOD, self.fd, cython.address(event))
         self.interest = interest
 
@@ -257,7 +259,9 @@ class Hub:
             self.transports.append(adopted)
             self.generations.append(0)
         event.events = EPOLLIN
-        event.data.u64 = (cython.cast(uint64_t, self.generations[adopted.index]) << 32) | adopted.index
+        event.data.u64 = (
+            cython.cast(uint64_t, self.generations[adopted.index]) << 32
+        ) | adopted.index
         adopted.interest = EPOLLIN
         stream.carrier = adopted
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, adopted.fd, cython.address(event)) != 0:
@@ -326,7 +330,10 @@ class Hub:
         index: cython.Py_ssize_t = tag & 0xFFFFFFFF
         transport: HubTransport
         moved: cython.Py_ssize_t = 0
-        if index >= len(self.transports) or cython.cast(uint64_t, self.generations[index]) != tag >> 32:
+        if (
+            index >= len(self.transports)
+            or cython.cast(uint64_t, self.generations[index]) != tag >> 32
+        ):
             return 0
         transport = self.transports[index]
         if transport is None or transport.dead:
@@ -401,7 +408,9 @@ class Hub:
                 close_fd(transport.fd)
                 transport.fd = -1
                 self.transports[transport.index] = None
-                self.generations[transport.index] = (self.generations[transport.index] + 1) & 0xFFFFFFFF
+                self.generations[transport.index] = (
+                    self.generations[transport.index] + 1
+                ) & 0xFFFFFFFF
                 self.free.append(transport.index)
                 self._tell(transport, transport.why)
         return 0

@@ -8,9 +8,8 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.internet import ClientService, backoffPolicy
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
-from twisted.internet.error import TimeoutError as DialTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -21,8 +20,8 @@ from overlord.config import ClusterConfig, ServerConfig
 from overlord.net.carriage import Carriage
 from overlord.proxy.flow.parts import Link
 from overlord.proxy.flow.replies import RedisLink
-from overlord.wire.stream import ABORTING
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
+from overlord.wire.stream import ABORTING
 
 
 @implementer(IStreamClientEndpoint)

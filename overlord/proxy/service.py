@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-import cython
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.application.strports import service as listening
@@ -113,9 +112,7 @@ class ProxyService(Service):
     name = "proxy"
     log = Logger()
 
-    def __init__(
-        self, clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any
-    ) -> None:
+    def __init__(self, clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any) -> None:
         self._configs = clusters
         self._proxy = proxy.proxy
         self._reactor = reactor

@@ -36,7 +36,9 @@ def hold(change: cython.Py_ssize_t) -> None:
     _held += change
 
 
-def find_byte(p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, byte: cython.int) -> cython.Py_ssize_t:
+def find_byte(
+    p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, byte: cython.int
+) -> cython.Py_ssize_t:
     """The index of the first `byte` in `p[start:end]`, or -1."""
     if start >= end:
         return -1
@@ -51,7 +53,13 @@ def cut(p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_
     return bytes(p[start:end])
 
 
-def alike(p: cython.p_const_uchar, start: cython.Py_ssize_t, q: cython.p_const_uchar, begin: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.bint:
+def alike(
+    p: cython.p_const_uchar,
+    start: cython.Py_ssize_t,
+    q: cython.p_const_uchar,
+    begin: cython.Py_ssize_t,
+    size: cython.Py_ssize_t,
+) -> cython.bint:
     """Whether `size` bytes at `p[start]` and at `q[begin]` are the same."""
     if cython.compiled:
         return memcmp(p + start, q + begin, size) == 0
@@ -117,7 +125,9 @@ class Buffer:
         self.start = stop
         return data
 
-    def append(self, source: cython.p_const_uchar, begin: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.int:
+    def append(
+        self, source: cython.p_const_uchar, begin: cython.Py_ssize_t, stop: cython.Py_ssize_t
+    ) -> cython.int:
         """Append `source[begin:stop]`. Raises MemoryError."""
         count: cython.Py_ssize_t = stop - begin
         if count <= 0:

@@ -20,9 +20,9 @@ from overlord.errors import ProtocolError
 
 if cython.compiled:
     from cython.cimports.libc.stdlib import free, realloc
-    from cython.cimports.overlord.wire.buffer import Buffer, cut, find_byte
+    from cython.cimports.overlord.wire.buffer import cut, find_byte
 else:
-    from overlord.wire.buffer import Buffer, cut, find_byte
+    from overlord.wire.buffer import cut, find_byte
 
     VIOLATION, INCOMPLETE, WHOLE, NOTHING, INLINE = -1, 0, 1, 2, 3
 
@@ -54,7 +54,9 @@ LF = cython.declare(cython.int, 10)
 class LengthLine:
     """Reads the number of a length line, such as the `3` of `*3`."""
 
-    def number(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.longlong:
+    def number(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.longlong:
         """
         The number in the line that starts at `start`; `after` is then the index behind its CRLF.
 
@@ -103,7 +105,11 @@ class RequestScanner(LengthLine):
     """
 
     def __init__(
-        self, max_line: int = 65536, max_args: int = 1 << 20, max_arg_size: int = 512 << 20, max_request: int = 1 << 30
+        self,
+        max_line: int = 65536,
+        max_args: int = 1 << 20,
+        max_arg_size: int = 512 << 20,
+        max_request: int = 1 << 30,
     ) -> None:
         self.max_line = max_line
         self.max_args = max_args
@@ -119,7 +125,9 @@ class RequestScanner(LengthLine):
         self.violation = None
         self.broken_bound = ""
 
-    def scan(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def scan(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """Look at a frame of which `p[start:end]` is there (at least one byte)."""
         pos: cython.Py_ssize_t
         stop: cython.Py_ssize_t
@@ -180,7 +188,9 @@ class RequestScanner(LengthLine):
         self.whole = 0
         return WHOLE
 
-    def _inline(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def _inline(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         found: cython.Py_ssize_t = find_byte(p, start + self.at, end, LF)
         if (found if found >= 0 else end) - start > self.max_line:
             return self._violated("too big inline request", "max_inline", p, start, end)
@@ -191,7 +201,14 @@ class RequestScanner(LengthLine):
         self.length = found + 1 - start
         return INLINE
 
-    def _violated(self, reason: str, bound: str, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def _violated(
+        self,
+        reason: str,
+        bound: str,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
         excerpt: cython.Py_ssize_t = min(end, start + EXCERPT)
         self.violation = ProtocolError(reason, cut(p, start, excerpt))
         self.broken_bound = bound
@@ -216,7 +233,9 @@ class ReplyScanner(LengthLine):
     After WHOLE: `length` bytes are a reply. After VIOLATION: `violation` says what is wrong, for good.
     """
 
-    def __init__(self, max_line: int = 65536, max_depth: int = 128, max_bulk: int = 512 << 20) -> None:
+    def __init__(
+        self, max_line: int = 65536, max_depth: int = 128, max_bulk: int = 512 << 20
+    ) -> None:
         self.max_line = max_line
         self.max_depth = min(max_depth, 1024)
         self.max_bulk = max_bulk
@@ -231,7 +250,9 @@ class ReplyScanner(LengthLine):
         self.depth = 0
         self.left[0] = 1
 
-    def scan(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def scan(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """Look at a reply of which `p[start:end]` is there."""
         pos: cython.Py_ssize_t = start + self.at
         found: cython.Py_ssize_t
@@ -258,7 +279,15 @@ class ReplyScanner(LengthLine):
             kind = p[pos]
             if self.left[self.depth] == CHUNKS and kind != 59:
                 return self._violated("expected a chunk of a streamed string", "", p, pos, end)
-            if kind == 43 or kind == 45 or kind == 58 or kind == 95 or kind == 35 or kind == 44 or kind == 40:
+            if (
+                kind == 43
+                or kind == 45
+                or kind == 58
+                or kind == 95
+                or kind == 35
+                or kind == 44
+                or kind == 40
+            ):
                 # + - : _ # , ( are lines.
                 found = find_byte(p, pos + 1, end, CR)
                 if (found if found >= 0 else end) - pos > self.max_line:
@@ -282,11 +311,22 @@ class ReplyScanner(LengthLine):
                 self._element_done()
                 continue
             if not (
-                kind == 36 or kind == 42 or kind == 37 or kind == 126 or kind == 61
-                or kind == 33 or kind == 62 or kind == 124 or kind == 59
+                kind == 36
+                or kind == 42
+                or kind == 37
+                or kind == 126
+                or kind == 61
+                or kind == 33
+                or kind == 62
+                or kind == 124
+                or kind == 59
             ):
                 return self._violated("not a reply", "", p, pos, end)
-            if pos + 1 < end and p[pos + 1] == 63 and (kind == 36 or kind == 42 or kind == 37 or kind == 126):
+            if (
+                pos + 1 < end
+                and p[pos + 1] == 63
+                and (kind == 36 or kind == 42 or kind == 37 or kind == 126)
+            ):
                 # $? *? %? ~? are streamed: their length comes with their end.
                 if pos + 4 > end:
                     self.at = pos - start
@@ -351,7 +391,14 @@ class ReplyScanner(LengthLine):
             if self.left[self.depth] > 0:
                 self.left[self.depth] -= 1
 
-    def _violated(self, reason: str, bound: str, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def _violated(
+        self,
+        reason: str,
+        bound: str,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
         excerpt: cython.Py_ssize_t = min(end, start + EXCERPT)
         self.violation = ProtocolError(reason, cut(p, start, excerpt))
         self.broken_bound = bound
@@ -380,7 +427,9 @@ class Args:
     def __dealloc__(self) -> None:
         free(self.marks)
 
-    def read(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def read(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """Take in the command `p[start:end]`, which a scanner has found WHOLE."""
         pos: cython.Py_ssize_t = start + 1
         size: cython.Py_ssize_t
@@ -408,7 +457,10 @@ class Args:
 
     def _grow(self, marks: cython.Py_ssize_t) -> None:
         if cython.compiled:
-            grown = cython.cast(cython.pointer(cython.Py_ssize_t), realloc(self.marks, marks * cython.sizeof(cython.Py_ssize_t)))
+            grown = cython.cast(
+                cython.pointer(cython.Py_ssize_t),
+                realloc(self.marks, marks * cython.sizeof(cython.Py_ssize_t)),
+            )
             if grown == cython.NULL:
                 raise MemoryError
             self.marks = grown

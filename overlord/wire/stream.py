@@ -72,7 +72,9 @@ class Stream:
         self.bytes_sent = 0
         self.bytes_received = 0
 
-    def feed(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
         """Use up what can be used of `p[start:end]`; return the index of the first byte that is kept."""
         raise NotImplementedError
 
@@ -80,7 +82,9 @@ class Stream:
         """Take Python bytes that were read."""
         self.take_in(data, 0, len(data))
 
-    def take_in(self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def take_in(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """Take bytes that were read, and keep of them what cannot be used yet."""
         used: cython.Py_ssize_t
         self.bytes_received += end - start

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from integration.running import DEADLINE, ROOT, Running, free_port, wait_until
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]

@@ -7,7 +7,7 @@ CLIENT, COMMAND and INFO have modules of their own: `local_client`, `local_comma
 Databases, users and cluster mode are those of a plain server: database 0, no password, no cluster.
 """
 
-# ruff: noqa: ARG001 - the functions of a table share one signature
+
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """CLIENT: what a client may know and say about its own connection."""
 
-# ruff: noqa: ARG001 - the functions of a table share one signature
+
 
 from collections.abc import Callable
 

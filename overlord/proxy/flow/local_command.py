@@ -5,7 +5,7 @@ What the proxy refuses is not listed: it is as if the server did not have it. GE
 refused commands as well.
 """
 
-# ruff: noqa: ARG001 - the functions of a table share one signature
+
 
 from collections.abc import Callable, Iterable
 from functools import cache

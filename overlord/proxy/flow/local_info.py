@@ -1,6 +1,6 @@
 """INFO: the sections that a client library or a person at redis-cli looks for, about the proxy."""
 
-# ruff: noqa: ARG001 - the functions of a table share one signature
+
 
 from collections.abc import Callable
 

@@ -167,7 +167,11 @@ class Client(Stream):
         return 0
 
     def answer(
-        self, pending: Pending, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        pending: Pending,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.int:
         """A request of this client is answered with `p[start:end]`: send it, or keep it for its turn."""
         size: cython.Py_ssize_t = end - start
@@ -393,7 +397,9 @@ class Link(Stream):
         """Whether requests of this client are open here."""
         pending: Pending = self.head
         while pending is not None:
-            if pending.client is client or (pending.parent is not None and pending.parent.client is client):
+            if pending.client is client or (
+                pending.parent is not None and pending.parent.client is client
+            ):
                 return True
             pending = pending.next_in_link
         return False
@@ -528,10 +534,14 @@ class Flow:
         self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
         self.ping_row = self.table.find(b"PING", 0, 4)
-        self.nodes = [Node(self, index, label, address) for index, (label, address) in enumerate(addresses)]
+        self.nodes = [
+            Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
+        ]
 
     def new_reply_scanner(self) -> ReplyScanner:
-        return ReplyScanner(self.limits.max_inline, self.limits.max_reply_depth, self.limits.max_arg_size)
+        return ReplyScanner(
+            self.limits.max_inline, self.limits.max_reply_depth, self.limits.max_arg_size
+        )
 
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import cython
 
-from overlord.proxy.flow.requests import RedisClient
 from overlord.proxy.flow.replies import RedisLink
+from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
-        DOWN,
         NO,
         UNKNOWN,
         YES,
@@ -18,7 +17,7 @@ if cython.compiled:
         Node,
     )
 else:
-    from overlord.proxy.flow.parts import DOWN, NO, UNKNOWN, YES, Flow, Link, Node
+    from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
 
 
 @cython.cclass
@@ -48,7 +47,9 @@ class RedisFlow(Flow):
         answer = YES
         for node in self.nodes:
             if not node.links3:
-                node.links3 = [RedisLink(self, node, 3) for _ in range(self.limits.node_connections)]
+                node.links3 = [
+                    RedisLink(self, node, 3) for _ in range(self.limits.node_connections)
+                ]
             if node.speaks3 == NO:
                 return NO
             if node.speaks3 == UNKNOWN:

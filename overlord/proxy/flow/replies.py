@@ -23,9 +23,7 @@ if cython.compiled:
         UNKNOWN,
         YES,
         Client,
-        Flow,
         Link,
-        Node,
         Pending,
         Split,
         new_pending,
@@ -43,9 +41,7 @@ else:
         UNKNOWN,
         YES,
         Client,
-        Flow,
         Link,
-        Node,
         Pending,
         Split,
         new_pending,
@@ -214,7 +210,11 @@ class RedisLink(Link):
         self.close(ABORT, why)
 
     def _settle(
-        self, pending: Pending, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+        self,
+        pending: Pending,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
     ) -> cython.int:
         """`p[start:end]` is the reply to `pending`, which has left the line."""
         split: Split = pending.parent

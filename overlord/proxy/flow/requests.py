@@ -24,16 +24,14 @@ from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
-    from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
         ALL_OK,
-        DOWN,
         NO,
         SUM,
         UNKNOWN,
         VALUES,
-        YES,
         Client,
         Flow,
         Link,
@@ -54,16 +52,14 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import FINISH, OPEN
 else:
     from overlord.hashing.ring import Ring
-    from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
         ALL_OK,
-        DOWN,
         NO,
         SUM,
         UNKNOWN,
         VALUES,
-        YES,
         Client,
         Flow,
         Link,
@@ -110,9 +106,7 @@ class RedisClient(Client):
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
         return (
-            self.in_flight < self.limit()
-            and not self.has_unread()
-            and not self.waits_for_protocol
+            self.in_flight < self.limit() and not self.has_unread() and not self.waits_for_protocol
         )
 
     def feed(
@@ -135,7 +129,9 @@ class RedisClient(Client):
                     self.blocked = True
                     break
             elif found == INCOMPLETE:
-                if scanner.whole > LARGE_FRAME and self.flow.over_budget(scanner.whole - (end - at)):
+                if scanner.whole > LARGE_FRAME and self.flow.over_budget(
+                    scanner.whole - (end - at)
+                ):
                     self.flow.hit("max_memory")
                     self._end_with(OUT_OF_MEMORY, "max_memory reached")
                     return end
@@ -148,7 +144,8 @@ class RedisClient(Client):
                 if scanner.broken_bound:
                     self.flow.hit(scanner.broken_bound)
                 self._end_with(
-                    f"-ERR Protocol error: {scanner.violation.reason}\r\n".encode(), "protocol error"
+                    f"-ERR Protocol error: {scanner.violation.reason}\r\n".encode(),
+                    "protocol error",
                 )
                 return end
             if self.closing != OPEN or self.gone:
@@ -514,10 +511,11 @@ class RedisClient(Client):
             if self.scanner.scan(frame, 0, len(frame)) == WHOLE:
                 taken = self.request(frame, 0, len(frame))
             else:
-                self._end_with(b"-ERR Protocol error: too many or too large arguments\r\n", "protocol error")
+                self._end_with(
+                    b"-ERR Protocol error: too many or too large arguments\r\n", "protocol error"
+                )
                 taken = 1
         finally:
             self.in_incoming = was_in_incoming
             self.scanner.length = length
         return taken
-

@@ -66,6 +66,7 @@ def test_the_defaults() -> None:
         "max_inline": 65536,
         "max_args": 1048576,
         "max_arg_size": 536870912,
+        "max_request": 1073741824,
         "max_reply_depth": 128,
         "window_start": 16,
         "window_max": 1024,
