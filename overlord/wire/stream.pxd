@@ -40,6 +40,7 @@ cdef class Stream:
     cpdef void close(self, int how, str reason)
 
 cdef class Outbox:
+    cdef int _write(self, list touched) except -1
     cdef list nodes
     cdef list clients
     cdef list hungry

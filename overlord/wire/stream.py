@@ -213,24 +213,24 @@ class Outbox:
                 if self.nodes:
                     waiting = self.nodes
                     self.nodes = []
-                    for stream in waiting:
-                        stream.touched = False
-                        try:
-                            if stream.carrier is not None:
-                                stream.carrier.flush()
-                        except Exception:
-                            self.failed(stream)
+                    self._write(waiting)
                 if self.clients:
                     waiting = self.clients
                     self.clients = []
-                    for stream in waiting:
-                        stream.touched = False
-                        try:
-                            if stream.carrier is not None:
-                                stream.carrier.flush()
-                        except Exception:
-                            self.failed(stream)
+                    self._write(waiting)
         finally:
             self.in_round = was_in_round
             self.scheduled = False
         return None
+
+    def _write(self, touched: list) -> cython.int:
+        """Have the carriers of these streams write."""
+        stream: Stream
+        for stream in touched:
+            stream.touched = False
+            try:
+                if stream.carrier is not None:
+                    stream.carrier.flush()
+            except Exception:
+                self.failed(stream)
+        return 0

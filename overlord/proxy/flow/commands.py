@@ -110,7 +110,7 @@ class CommandTable:
         offset: cython.Py_ssize_t = self._name_start[index] - start
         if self._name_end[index] - offset != end:
             return False
-        for i in range(start, end):  # noqa: SIM110  # a generator would be an object
+        for i in range(start, end):  # a generator would be an object
             if self._lower[p[i]] != self._names[i + offset]:
                 return False
         return True

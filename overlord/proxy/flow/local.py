@@ -7,8 +7,6 @@ CLIENT, COMMAND and INFO have modules of their own: `local_client`, `local_comma
 Databases, users and cluster mode are those of a plain server: database 0, no password, no cluster.
 """
 
-
-
 from collections.abc import Callable
 
 from overlord.proxy.flow import command_errors as errors

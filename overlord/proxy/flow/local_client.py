@@ -1,7 +1,5 @@
 """CLIENT: what a client may know and say about its own connection."""
 
-
-
 from collections.abc import Callable
 
 from overlord.proxy.flow import command_errors as errors

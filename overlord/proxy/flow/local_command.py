@@ -5,8 +5,6 @@ What the proxy refuses is not listed: it is as if the server did not have it. GE
 refused commands as well.
 """
 
-
-
 from collections.abc import Callable, Iterable
 from functools import cache
 

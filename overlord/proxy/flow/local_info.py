@@ -1,7 +1,5 @@
 """INFO: the sections that a client library or a person at redis-cli looks for, about the proxy."""
 
-
-
 from collections.abc import Callable
 
 from overlord.proxy.flow.session import REDIS_VERSION, ProxyFacts
