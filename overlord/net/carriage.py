@@ -8,6 +8,7 @@ everywhere, and carry TLS.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Protocol as Contract
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -143,10 +144,8 @@ class StreamProtocol(Protocol):
 
     def connectionMade(self) -> None:
         if hasattr(self.transport, "setTcpNoDelay"):
-            try:
+            with suppress(OSError):  # a unix socket
                 self.transport.setTcpNoDelay(True)
-            except OSError:
-                pass  # a unix socket
         self.transport = self.carriage.adopt(self.transport, self.stream)
 
     def dataReceived(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import resource
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -24,8 +25,7 @@ STARTED = time.monotonic()
 def own_memory() -> int:
     """Bytes of memory that this process occupies."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

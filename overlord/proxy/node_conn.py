@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from attrs import define
-from twisted.internet.error import (
-    ConnectionDone,
-    ConnectionRefusedError,
-    DNSLookupError,
-    TimeoutError,
-)
+from twisted.internet import error
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
@@ -47,12 +43,12 @@ class NodeConnFactory(Factory):
 
 def trouble_of(reason: Failure) -> str:
     """Why there is no connection, in words that are fit for clients: without addresses."""
-    if reason.check(ConnectionRefusedError):
+    if reason.check(error.ConnectionRefusedError):
         return "connection refused"
-    if reason.check(TimeoutError, TimeoutError.__mro__[1]):
+    if reason.check(error.TimeoutError, TookTooLong):
         return "no connection within dial_timeout"
-    if reason.check(DNSLookupError):
+    if reason.check(error.DNSLookupError):
         return "its name cannot be resolved"
-    if reason.check(ConnectionDone):
+    if reason.check(error.ConnectionDone):
         return "the node closed the connection"
     return "connection lost"
