@@ -152,21 +152,25 @@ class HubTransport(Carrier):
                 self.hub.drop(self, "")
             return 0
         incoming = stream.incoming
-        if incoming.size() == 0:
+        if incoming.size() == 0 and not stream.large:
             count = recv(self.fd, self.hub.landing, LANDING, 0)
             if count > 0:
                 moved[0] += count
+                stream.large = count >= GROWTH
                 stream.take_in(self.hub.landing, 0, count)
                 return 0
         else:
             room = stream.wanted - incoming.size()
             if room > GROWTH and room > incoming.size():
                 room = max(GROWTH, incoming.size())
+            if stream.large:
+                room = max(room, LANDING)
             incoming.reserve(max(room, MIN_READ))
             count = recv(self.fd, incoming.p + incoming.end, incoming.room - incoming.end, 0)
             if count > 0:
                 moved[0] += count
                 incoming.end += count
+                stream.large = count >= GROWTH
                 stream.bytes_received += count
                 stream.feed_incoming()
                 return 0

@@ -20,6 +20,7 @@ cdef class Stream:
     cdef public str reason
     cdef readonly Py_ssize_t wanted
     cdef bint is_node
+    cdef bint large
     cdef bint touched
     cdef bint hungry
     cdef bint in_incoming

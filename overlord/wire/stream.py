@@ -50,6 +50,7 @@ class Stream:
         blocked: whether it waits, with bytes in `incoming`, until `written` tells it that all was written.
         ended: whether the peer has ended its side.
         reason: why it is closed, for the log.
+        large: the last read was a large one, so the next goes straight into `incoming`, uncopied.
         wanted: how many bytes `incoming` will hold when its frame is whole, as far as announced; 0: unknown.
     """
 
@@ -65,6 +66,7 @@ class Stream:
         self.reason = ""
         self.wanted = 0
         self.is_node = False
+        self.large = False
         self.touched = False
         self.hungry = False
         self.in_incoming = False
