@@ -87,9 +87,10 @@ class LengthLine:
                     return -1 if value == 1 else NEGATIVE
                 return value
             return MALFORMED
-        if find_byte(p, at, end, CR) >= 0:
+        first = find_byte(p, at, end, CR)
+        if 0 <= first <= start + self.max_line:
             return MALFORMED
-        return PARTIAL if end - start <= self.max_line else TOO_LONG
+        return TOO_LONG if end - start > self.max_line else PARTIAL
 
 
 @cython.final
@@ -168,7 +169,7 @@ class RequestScanner(LengthLine):
             if size > self.max_arg_size:
                 return self._violated("invalid bulk length", "max_arg_size", p, pos, end)
             stop = self.after + size
-            if stop - start > self.max_request:
+            if stop + 2 - start > self.max_request:
                 return self._violated("too big request", "max_request", p, pos, end)
             if stop + 2 > end:
                 self.whole = stop + 2 - start
@@ -513,7 +514,7 @@ class Requests:
             return frames
         self._buffer += chunk
         scanner: RequestScanner = self._scanner
-        data = bytes(self._buffer)
+        data = self._buffer
         at = 0
         while at < len(data) and self.violation is None:
             found = scanner.scan(data, at, len(data))
@@ -522,7 +523,7 @@ class Requests:
             if found == VIOLATION:
                 self.violation = scanner.violation
                 break
-            frame = data[at : at + scanner.length]
+            frame = bytes(data[at : at + scanner.length])
             at += len(frame)
             if found == WHOLE:
                 frames.append(frame)
@@ -553,7 +554,7 @@ class Replies:
             return frames
         self._buffer += chunk
         scanner: ReplyScanner = self._scanner
-        data = bytes(self._buffer)
+        data = self._buffer
         at = 0
         while at < len(data):
             found = scanner.scan(data, at, len(data))
@@ -562,13 +563,15 @@ class Replies:
             if found == VIOLATION:
                 self.violation = scanner.violation
                 break
-            frames.append(data[at : at + scanner.length])
+            frames.append(bytes(data[at : at + scanner.length]))
             at += scanner.length
         del self._buffer[:at]
         return frames
 
 
 SPACE = b" \t\n\v\f\r"
+BREAKS = b" \t\n\r"
+"""What ends an argument without quotes: less than what is skipped before one, in Redis too."""
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
 _HEX = b"0123456789abcdefABCDEF"
 
@@ -595,7 +598,7 @@ def split_inline(line: bytes) -> list[bytes]:
 def _inline_argument(text: bytes, at: int) -> tuple[bytes, int]:
     """The argument that starts at `at`, and where it ends."""
     arg = bytearray()
-    while at < len(text) and text[at] not in SPACE:
+    while at < len(text) and text[at] not in BREAKS:
         if text[at] in b"\"'":
             at = _quoted(text, at, arg)
             if at < len(text) and text[at] not in SPACE:

@@ -41,6 +41,7 @@ def join_parts(split: Split) -> cython.int:
             hold(-size)
     error = _first_error(split)
     scratch = flow.scratch
+    scratch.clear()
     if error is not None:
         flow.errors += 1
         scratch.append(error, 0, len(error))

@@ -49,6 +49,7 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef bint waits_for_protocol
+    cdef bint waits_for_place
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -56,6 +57,7 @@ cdef class Client(Stream):
 
     cdef int append_pending(self, Pending pending) except -1
     cdef int answer(self, Pending pending, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int keep(self, Py_ssize_t size, Py_ssize_t uncounted) except -1
     cdef int advance(self) except -1
     cdef int drained(self) except -1
     cdef bint has_unread(self) noexcept
@@ -78,6 +80,7 @@ cdef class Link(Stream):
     cdef readonly Py_ssize_t dials_failed
     cdef Py_ssize_t sent_at_sweep
     cdef bint greeting
+    cdef bint dropping
     cdef Pending head
     cdef Pending last
     cdef ReplyScanner scanner

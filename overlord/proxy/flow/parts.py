@@ -55,7 +55,8 @@ class Pending:
         client: who is owed; None when nobody is (it has gone, or the Pending is part of a split command).
         parent: the split command that this is a part of.
         reply: what is to be sent, once `done` and until its turn comes.
-        cursor: for a part of a split command, up to where its reply is used up.
+        cursor: for a part of a split command, up to where its reply is used up; for the whole of it,
+            how many bytes its parts' replies have.
     """
 
     if not cython.compiled:
@@ -131,6 +132,7 @@ class Client(Stream):
         self.gone = False
         self.draining = False
         self.waits_for_protocol = False
+        self.waits_for_place = False
         self.largest = 0
         self.head = None
         self.last = None
@@ -175,16 +177,13 @@ class Client(Stream):
     ) -> cython.int:
         """A request of this client is answered with `p[start:end]`: send it, or keep it for its turn."""
         size: cython.Py_ssize_t = end - start
-        if size > self.flow.small_reply or self.largest > self.flow.small_reply:
+        # Nothing (size 0) is left of what has changed hands: its size is remembered already.
+        if size > self.flow.small_reply or (size > 0 and self.largest > self.flow.small_reply):
             self.remember_size(size)
         if pending is not self.head:
             pending.reply = cut(p, start, end)
             pending.done = True
-            self.retained += size
-            hold(size)
-            if self.retained + self.outgoing.size() - self.largest > self.flow.max_unsent:
-                self.throw_out("max_unsent", "replies unread")
-            return 0
+            return self.keep(size, 0)
         if self.outgoing.size() - self.largest > self.flow.max_unsent:
             self.throw_out("max_unsent", "replies unread")
             return 0
@@ -202,6 +201,20 @@ class Client(Stream):
         if self.head.done:
             return self.advance()
         self.touch()
+        return 0
+
+    def keep(self, size: cython.Py_ssize_t, uncounted: cython.Py_ssize_t) -> cython.int:
+        """
+        So many bytes more wait for their turn: narrow the window, and close who lets too many wait.
+
+        Of what waits, `uncounted` bytes are no reason to close it: the other parts of the same reply.
+        """
+        self.retained += size
+        hold(size)
+        if size > self.flow.small_reply and size > self.largest:
+            self.largest = size
+        if self.retained - uncounted + self.outgoing.size() - self.largest > self.flow.max_unsent:
+            self.throw_out("max_unsent", "replies unread")
         return 0
 
     def advance(self) -> cython.int:
@@ -255,9 +268,8 @@ class Client(Stream):
         pending.client = self
         pending.reply = reply
         pending.done = True
-        self.retained += len(reply)
-        hold(len(reply))
         self.append_pending(pending)
+        self.keep(len(reply), 0)
 
     def written(self) -> object:
         """All was written: who was blocked by unread replies may go on."""
@@ -351,6 +363,7 @@ class Link(Stream):
         self.sent_at_sweep = 0
         self.dials_failed = 0
         self.greeting = False
+        self.dropping = False
         self.head = None
         self.last = None
         self.greeted = None
@@ -389,6 +402,7 @@ class Link(Stream):
         client: Client
         self.waiters = []
         for client in waiting:
+            client.waits_for_place = False
             if not client.gone:
                 client.outbox.add_hungry(client)
         return 0

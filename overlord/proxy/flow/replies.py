@@ -28,7 +28,7 @@ if cython.compiled:
         Split,
         new_pending,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut, hold
+    from cython.cimports.overlord.wire.buffer import Buffer, cut
     from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from cython.cimports.overlord.wire.stream import ABORT, OPEN
 else:
@@ -46,7 +46,7 @@ else:
         Split,
         new_pending,
     )
-    from overlord.wire.buffer import Buffer, cut, hold
+    from overlord.wire.buffer import Buffer, cut
     from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from overlord.wire.stream import ABORT, OPEN
 
@@ -81,6 +81,7 @@ class RedisLink(Link):
         self.silent_since = self.stuck_since = 0.0
         self.scanner = self.flow.new_reply_scanner()
         self.incoming.clear()
+        self.dropping = False
         if self.protocol == 3:
             self.greeting = True
             waiting = Buffer()
@@ -159,7 +160,9 @@ class RedisLink(Link):
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 after = at + scanner.length
-                if p[at] == PUSH:
+                if self.dropping:
+                    self.dropping = False
+                elif p[at] == PUSH:
                     at = after
                     continue
                 if self.head is None:
@@ -176,7 +179,12 @@ class RedisLink(Link):
                 return end
             else:
                 self.wanted = scanner.at
-                if scanner.at > LARGE_REPLY:
+                if scanner.at > LARGE_REPLY and not self.dropping and p[at] == PUSH:
+                    if self.flow.over_budget(scanner.at - (end - at)):
+                        self.flow.hit("max_memory")
+                        self._break_off("sent a push too large for the memory budget")
+                        return end
+                elif scanner.at > LARGE_REPLY:
                     if self.flow.over_budget(scanner.at - (end - at)) and not self._nobody_waits():
                         self._give_up_on_first()
                     if self._nobody_waits():
@@ -184,6 +192,7 @@ class RedisLink(Link):
                         dropped = min(end - at, scanner.at - 2)
                         scanner.skip(dropped)
                         at += dropped
+                        self.dropping = True  # what comes next is no start of a reply
                 break
         return at
 
@@ -226,8 +235,8 @@ class RedisLink(Link):
             split.left -= 1
             if client is not None:
                 pending.reply = cut(p, start, end)
-                client.retained += end - start
-                hold(end - start)
+                split.cursor += end - start
+                client.keep(end - start, split.cursor)
             if split.left == 0:
                 return join_parts(split)
             return 0
@@ -282,9 +291,9 @@ class RedisLink(Link):
             self.silent_looks += 1
             if now - self.silent_since >= read_timeout and self.silent_looks >= MIN_LOOKS:
                 self.close(ABORT, f"no answer within {read_timeout:g} s")
-        if self.outgoing.size() == 0 or self.bytes_sent != self.sent_at_sweep:
+        if self.outgoing.size() == 0:
             self.stuck_since = 0.0
-        elif self.stuck_since == 0.0:
+        elif self.stuck_since == 0.0 or self.bytes_sent != self.sent_at_sweep:
             self.stuck_since = now
         elif now - self.stuck_since >= write_timeout:
             self.close(ABORT, f"took nothing of what it was sent for {write_timeout:g} s")

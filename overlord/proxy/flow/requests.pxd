@@ -14,3 +14,4 @@ cdef class RedisClient(Client):
     cdef int _slowly(self, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Link _usable(self, Node node)
+    cdef int _wait_for_place(self, Link link) except -1

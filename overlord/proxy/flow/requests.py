@@ -40,7 +40,7 @@ if cython.compiled:
         Split,
         new_pending,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.buffer import Buffer, cut, hold
     from cython.cimports.overlord.wire.resp import (
         INCOMPLETE,
         INLINE,
@@ -68,7 +68,7 @@ else:
         Split,
         new_pending,
     )
-    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.buffer import Buffer, cut, hold
     from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
     from overlord.wire.stream import FINISH, OPEN
 
@@ -87,6 +87,8 @@ PONG = cython.declare(bytes, b"+PONG\r\n")
 NO_PROTOCOL = b"-NOPROTO unsupported protocol version\r\n"
 NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
+NEW_PROTOCOL = (b"HELLO", b"RESET")
+"""Commands after which a client may use other links, so all that came before has to be answered."""
 HTTP_WORDS = (b"POST", b"HOST:")
 """First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
@@ -106,7 +108,10 @@ class RedisClient(Client):
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
         return (
-            self.in_flight < self.limit() and not self.has_unread() and not self.waits_for_protocol
+            self.in_flight < self.limit()
+            and not self.has_unread()
+            and not self.waits_for_protocol
+            and not self.waits_for_place
         )
 
     def feed(
@@ -148,7 +153,7 @@ class RedisClient(Client):
                     "protocol error",
                 )
                 return end
-            if self.closing != OPEN or self.gone:
+            if self.closing != OPEN or self.gone or self.draining:
                 return end
             at += scanner.length
         self.wanted = scanner.whole if not self.blocked else 0
@@ -161,7 +166,7 @@ class RedisClient(Client):
             self.feed_incoming()
             if self.in_flight == 0 and self.blocked and not self.has_unread():
                 # Nobody else will wake it: all it is owed was answered while it was fed.
-                if not self.waits_for_protocol:
+                if not self.waits_for_protocol and not self.waits_for_place:
                     self.outbox.add_hungry(self)
             else:
                 self.finish_if_done()
@@ -272,14 +277,10 @@ class RedisClient(Client):
             self.say(self.refusal)
             return 1
         if link.in_flight >= self.flow.node_queue:
-            self.flow.hit("node_pipe_count")
-            link.waiters.append(self)
-            return 0
+            self.flow.requests -= 1  # it is counted when it comes again
+            return self._wait_for_place(link)
         pending = new_pending()
         pending.client = self
-        self.append_pending(pending)
-        link.push(pending)
-        node.requests += 1
         incoming = self.incoming
         if (
             end - start >= LARGE_FRAME
@@ -294,8 +295,19 @@ class RedisClient(Client):
             self.stolen = True
         else:
             link.outgoing.append(p, start, end)
+        # In line only now that the frame is: when memory runs out above, no line may be longer than its frames.
+        self.append_pending(pending)
+        link.push(pending)
+        node.requests += 1
         link.touch()
         return 1
+
+    def _wait_for_place(self, link: Link) -> cython.int:
+        """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
+        self.flow.hit("node_pipe_count")
+        self.waits_for_place = True
+        link.waiters.append(self)
+        return 0
 
     def _keys(
         self,
@@ -393,6 +405,12 @@ class RedisClient(Client):
             node.part_keys += 1
             owners[2 * index] = node.part & 255
             owners[2 * index + 1] = node.part >> 8
+        for node in nodes:
+            link = node.link_for(self)
+            if link is not None and link.in_flight >= flow.node_queue:
+                flow.requests -= 1  # it is counted when it comes again
+                flow.splits -= 1
+                return self._wait_for_place(link)
         self.append_pending(split)
         for node in nodes:
             pending = new_pending()
@@ -403,6 +421,9 @@ class RedisClient(Client):
             if link is None:
                 pending.reply = self.refusal
                 pending.done = True
+                split.cursor += len(self.refusal)
+                self.retained += len(self.refusal)
+                hold(len(self.refusal))
                 continue
             split.left += 1
             link.push(pending)
@@ -433,7 +454,7 @@ class RedisClient(Client):
         flow: Flow = self.flow
         argv = arguments(cut(p, start, end))
         argv[0] = bytes(argv[0])
-        if self.in_flight > 0 and argv[0].upper() == b"HELLO":
+        if self.in_flight > 0 and argv[0].upper() in NEW_PROTOCOL:
             return 0
         try:
             row = row_of(argv)

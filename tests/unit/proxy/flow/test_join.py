@@ -1,0 +1,148 @@
+"""One reply out of the replies to the parts of a split command."""
+
+import pytest
+from unit.proxy.flow.world import TAGS, World
+
+from overlord.wire.buffer import held_bytes
+
+WRONG = b"-ERR a node answered a part of the command with something unexpected\r\n"
+
+
+@pytest.fixture
+def world():
+    world = World(nodes=3)
+    world.connect_all()
+    return world
+
+
+def replies_to(world, name, *replies, pairs=False):
+    """Split a command over three nodes, let them answer with `replies` as they are; give the joined one."""
+    node_of = world.flow.ring.node_of_key
+    keys = [
+        next(b"{%d}" % number for number in range(99) if node_of(b"{%d}" % number) == node)
+        for node in range(3)
+    ]
+    customer = world.customer()
+    given = []
+    args = [arg for key in keys for arg in ((key, b"v") if pairs else (key,))]
+    customer.ask([name, *args], lambda _: given[0])
+    customer._take = given.append
+    customer.send()
+    world.round()
+    for conn, reply in zip(world.conns(), replies, strict=True):
+        conn.replies += reply
+        conn.deliver()
+    world.round()
+    assert customer.stream.retained == 0
+    return b"".join(given)
+
+
+def test_bug_02_mget_answers_in_the_order_of_its_keys(world):
+    """Keys that interleave across nodes, repeated ones included, come back where they were asked."""
+    customer = world.customer()
+    customer.mget([b"a", b"b", b"a", b"c", b"d", b"e", b"f", b"a"])
+
+    customer.send()
+    world.settle()
+
+    assert len(customer.keys) == 1
+
+
+def test_bug_03_the_thousandth_split_command_is_as_good_as_the_first(world):
+    """Nothing of a split command is left to the next one on the connection."""
+    customer = world.customer()
+    for number in range(250):
+        customer.mget(TAGS[: 1 + number % 6])
+        customer.count(b"DEL", TAGS[number % 6 :])
+        customer.count(b"EXISTS", TAGS)
+        customer.mset(TAGS)
+
+    customer.send()
+    world.settle()
+
+    assert len(customer.got) == 1000
+
+
+def test_bug_04_mset_never_says_ok_when_a_node_refused(world):
+    """The first error in the order of the keys is the answer."""
+    customer = world.customer()
+    for bad in range(6):
+        customer.mset(TAGS, bad)
+
+    customer.send()
+    world.settle()
+
+    assert [reply[:8] for reply in customer.got] == [b"-ERR ref"] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "replies", "joined"),
+    [
+        (b"DEL", (b":1\r\n", b":20\r\n", b":300\r\n"), b":321\r\n"),
+        (b"DEL", (b":1\r\n", b"-ERR b\r\n", b"-ERR c\r\n"), b"-ERR b\r\n"),
+        (b"DEL", (b":1\r\n", b"!5\r\nERR b\r\n", b":1\r\n"), b"!5\r\nERR b\r\n"),
+        (b"DEL", (b":1\r\n", b"+OK\r\n", b":1\r\n"), WRONG),
+        (b"DEL", (b":1\r\n", b":-1\r\n", b":1\r\n"), WRONG),
+        (b"DEL", (b":1\r\n", b":1_0\r\n", b":1\r\n"), WRONG),
+        (b"DEL", (b":1\r\n", b":\r\n", b":1\r\n"), WRONG),
+        (b"DEL", (b":1\r\n", b":" + b"9" * 5000 + b"\r\n", b":1\r\n"), WRONG),
+        (b"MSET", (b"+OK\r\n", b"+OK\r\n", b"+OK\r\n"), b"+OK\r\n"),
+        (b"MSET", (b"+OK\r\n", b"+QUEUED\r\n", b"+OK\r\n"), WRONG),
+        (b"MSET", (b"+OK\r\n", b"+OK\r\n", b"-OOM x\r\n"), b"-OOM x\r\n"),
+        (b"MGET", (b"*1\r\n+a\r\n", b"*1\r\n$-1\r\n", b"*1\r\n_\r\n"), b"*3\r\n+a\r\n$-1\r\n_\r\n"),
+        (b"MGET", (b"*1\r\n+a\r\n", b"*0\r\n", b"*1\r\n_\r\n"), WRONG),
+        (b"MGET", (b"*1\r\n+a\r\n", b"*2\r\n+b\r\n+c\r\n", b"*1\r\n_\r\n"), WRONG),
+        (b"MGET", (b"*1\r\n+a\r\n", b"*-1\r\n", b"*1\r\n_\r\n"), WRONG),
+        (b"MGET", (b"*1\r\n+a\r\n", b"+b\r\n", b"*1\r\n_\r\n"), WRONG),
+        (b"MGET", (b"*1\r\n+a\r\n", b"*?\r\n.\r\n", b"*1\r\n_\r\n"), WRONG),
+        (b"MGET", (b"*1\r\n+a\r\n", b"%1\r\n+b\r\n+c\r\n", b"*1\r\n_\r\n"), WRONG),
+        (
+            b"MGET",
+            (b"*1\r\n*2\r\n+a\r\n+b\r\n", b"*1\r\n$?\r\n;1\r\nx\r\n;0\r\n", b"*1\r\n_\r\n"),
+            b"*3\r\n*2\r\n+a\r\n+b\r\n$?\r\n;1\r\nx\r\n;0\r\n_\r\n",
+        ),
+    ],
+)
+def test_replies_join(world, name, replies, joined):
+    """Counts add up, values keep their order, and an error or what does not fit is an error."""
+    before = held_bytes()
+
+    assert replies_to(world, name, *replies, pairs=name == b"MSET") == joined
+
+    assert held_bytes() - before < 8192
+    assert replies_to(world, b"DEL", b":1\r\n", b":1\r\n", b":1\r\n") == b":3\r\n"
+
+
+def test_a_part_whose_node_is_away_makes_the_whole_an_error(world):
+    """A value that cannot be had is never left out in silence, and nothing is counted twice."""
+    world.kill(world.flow.nodes[1].links[0], "connection refused")
+    customer = world.customer()
+    before = held_bytes()
+    customer.mget(TAGS)
+    customer.count(b"DEL", TAGS)
+    customer.mset(TAGS)
+
+    customer.send()
+    world.round()
+    world.answer()
+
+    assert customer.got == [b"-ERR node unavailable: connection refused\r\n"] * 3
+    assert customer.stream.retained == 0
+    assert held_bytes() - before < 8192
+
+
+def test_a_client_that_goes_leaves_nothing_behind(world):
+    """Its parts come in later, and are thrown away."""
+    customer = world.customer()
+    before = held_bytes()
+    customer.mget(TAGS, 5000)
+    customer.send()
+    world.round()
+    world.conns()[0].serve()
+    world.conns()[0].deliver()
+    customer.vanish()
+
+    world.settle()
+
+    assert held_bytes() - before < 8192
+    assert customer.got == []
