@@ -41,6 +41,16 @@ class Carriage(Contract):
     def forget(self, stream: Stream) -> None:
         """The connection of this stream is over."""
 
+    def unsent(self, stream: Stream) -> int:
+        """
+        Bytes that wait for the peer, as far as we know: what the kernel has is not counted.
+
+        With Twisted's transports what they hold counts as one byte: they do not say how much it is.
+        """
+
+    def lingering(self) -> int:
+        """How many closed connections are kept so that the peer can read why."""
+
 
 @implementer(IPushProducer)
 class TwistedCarrier(Carrier):
@@ -52,6 +62,11 @@ class TwistedCarrier(Carrier):
         self._can_write = True
         self._is_reading = True
         self._is_closed = False
+
+    def unsent(self) -> int:
+        """Bytes that wait for the peer; what the transport has counts as one."""
+        waits = not self._can_write or self._is_closed
+        return len(self.stream.outgoing) + waits
 
     def flush(self) -> None:
         """Write what is outgoing, unless the transport has enough; then do as the stream says."""
@@ -103,12 +118,17 @@ class TwistedCarriage:
         self._reactor = reactor
         self._outbox = outbox
         self._carriers: set[TwistedCarrier] = set()
+        self._flush_call: Any = None
 
     def start(self) -> None:
         self._outbox.schedule = self._schedule
         self._outbox.failed = self._failed
 
     def stop(self) -> None:
+        """End all connections: they are closed when the reactor has had a turn."""
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+            self._flush_call = None
         for carrier in list(self._carriers):
             carrier.transport.abortConnection()
 
@@ -126,8 +146,18 @@ class TwistedCarriage:
         self._carriers.discard(stream.carrier)
         stream.carrier = None
 
+    def unsent(self, stream: Stream) -> int:
+        return 0 if stream.carrier is None else int(stream.carrier.unsent())
+
+    def lingering(self) -> int:
+        return 0
+
     def _schedule(self) -> None:
-        self._reactor.callLater(0, self._outbox.flush)
+        self._flush_call = self._reactor.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_call = None
+        self._outbox.flush()
 
     def _failed(self, stream: Stream) -> None:
         self.log.failure("a connection is ended because of a mistake in the proxy")

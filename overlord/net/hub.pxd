@@ -61,7 +61,7 @@ cdef class Hub:
     cdef list free
     cdef list dying
     cdef Py_ssize_t lingerers
-    cdef object lingering
+    cdef object linger_queue
     cdef object flush_call
     cdef object linger_call
     cdef epoll_event events[512]

@@ -217,7 +217,7 @@ class Hub:
         self.free = []
         self.dying = []
         self.lingerers = 0
-        self.lingering = deque()
+        self.linger_queue = deque()
         self.flush_call = None
         self.linger_call = None
         self.turns = self.rounds = self.events_seen = self.broken = 0
@@ -251,7 +251,7 @@ class Hub:
             if call is not None:
                 call.cancel()
         self.flush_call = self.linger_call = None
-        self.lingering.clear()
+        self.linger_queue.clear()
         self.reactor.removeReader(self)
         close_fd(self.epoll)
         self.epoll = -1
@@ -293,6 +293,12 @@ class Hub:
 
     def forget(self, stream: Stream) -> None:
         stream.carrier = None
+
+    def unsent(self, stream: Stream) -> int:
+        return stream.outgoing.size()
+
+    def lingering(self) -> int:
+        return self.lingerers
 
     # What the reactor calls.
 
@@ -396,7 +402,7 @@ class Hub:
         transport.lingering = True
         self.lingerers += 1
         transport.watch(EPOLLIN)
-        self.lingering.append((self.reactor.seconds() + LINGER_SECONDS, transport))
+        self.linger_queue.append((self.reactor.seconds() + LINGER_SECONDS, transport))
         if self.linger_call is None:
             self.linger_call = self.reactor.callLater(LINGER_SECONDS, self._cut_off)
         self._tell(transport, stream.reason)
@@ -407,11 +413,11 @@ class Hub:
         transport: HubTransport
         self.linger_call = None
         now = self.reactor.seconds()
-        while self.lingering and (self.lingering[0][1].dead or self.lingering[0][0] <= now):
-            transport = self.lingering.popleft()[1]
+        while self.linger_queue and (self.linger_queue[0][1].dead or self.linger_queue[0][0] <= now):
+            transport = self.linger_queue.popleft()[1]
             self.drop(transport, "")
-        if self.lingering:
-            self.linger_call = self.reactor.callLater(self.lingering[0][0] - now, self._cut_off)
+        if self.linger_queue:
+            self.linger_call = self.reactor.callLater(self.linger_queue[0][0] - now, self._cut_off)
         self.bury()
 
     def _stop_lingering(self) -> None:
@@ -420,7 +426,7 @@ class Hub:
         if self.lingerers == 0 and self.linger_call is not None:
             self.linger_call.cancel()
             self.linger_call = None
-            self.lingering.clear()
+            self.linger_queue.clear()
 
     def drop(self, transport: HubTransport, why: str) -> cython.int:
         """A connection is over: no more events for it. It is buried when the round is."""

@@ -45,10 +45,14 @@ def trouble_of(reason: Failure) -> str:
     """Why there is no connection, in words that are fit for clients: without addresses."""
     if reason.check(error.ConnectionRefusedError):
         return "connection refused"
-    if reason.check(error.TimeoutError, TookTooLong):
+    if reason.check(error.TimeoutError, error.TCPTimedOutError, TookTooLong):
         return "no connection within dial_timeout"
+    if reason.check(error.NoRouteError):
+        return "there is no route to it"
     if reason.check(error.DNSLookupError):
         return "its name cannot be resolved"
     if reason.check(error.ConnectionDone):
         return "the node closed the connection"
+    if reason.check(error.ConnectError):
+        return "cannot connect to it"
     return "connection lost"
