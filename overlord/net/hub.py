@@ -413,7 +413,9 @@ class Hub:
         transport: HubTransport
         self.linger_call = None
         now = self.reactor.seconds()
-        while self.linger_queue and (self.linger_queue[0][1].dead or self.linger_queue[0][0] <= now):
+        while self.linger_queue and (
+            self.linger_queue[0][1].dead or self.linger_queue[0][0] <= now
+        ):
             transport = self.linger_queue.popleft()[1]
             self.drop(transport, "")
         if self.linger_queue:

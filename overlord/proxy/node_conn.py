@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import define
 from twisted.internet import error
-from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
@@ -45,7 +44,7 @@ def trouble_of(reason: Failure) -> str:
     """Why there is no connection, in words that are fit for clients: without addresses."""
     if reason.check(error.ConnectionRefusedError):
         return "connection refused"
-    if reason.check(error.TimeoutError, error.TCPTimedOutError, TookTooLong):
+    if reason.check(error.TimeoutError, error.TCPTimedOutError):
         return "no connection within dial_timeout"
     if reason.check(error.NoRouteError):
         return "there is no route to it"

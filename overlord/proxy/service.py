@@ -57,7 +57,7 @@ def is_compiled() -> bool:
 def _trim_memory() -> Callable[[], None] | None:
     """How to give memory back to the system, or None where nobody knows."""
     try:
-        from overlord.net.hub import trim_memory  # noqa: PLC0415  # exists compiled only
+        from overlord.net.hub import trim_memory  # exists compiled only
     except ImportError:
         return None
     trim: Callable[[], None] = trim_memory
@@ -103,7 +103,8 @@ class Cluster:
         self.port = port
         address = self.config.listen
         if isinstance(address, TcpAddress) and address.port == 0:
-            address = TcpAddress(address.host, port.getHost().port)
+            taken: Any = port.getHost()
+            address = TcpAddress(address.host, taken.port)
         self.log.info(
             "cluster {cluster} listens on {address} before {nodes} nodes",
             cluster=self.config.name,
@@ -167,7 +168,9 @@ class MemoryWatch:
         if fell or self._is_due:
             self.trim()
             self._highest = held
-        self._is_due = fell  # once more: a transport may hold for a moment what a buffer has given it
+        self._is_due = (
+            fell  # once more: a transport may hold for a moment what a buffer has given it
+        )
 
 
 class ProxyService(Service):
@@ -278,7 +281,7 @@ class ProxyService(Service):
         def look_safely() -> None:
             try:
                 look()
-            except Exception:  # or all timeouts would be off from now on
+            except Exception:  # noqa: BLE001  # or all timeouts would be off from now on
                 self.log.failure("a look at all connections has failed")
 
         sweep = LoopingCall(look_safely)
@@ -335,7 +338,9 @@ class ProxyService(Service):
                 await pool.close()
         if self._carriage is not None:
             self._carriage.stop()
-        await deferLater(self._reactor, 0)  # Twisted closes in the next turn what was aborted in this one
+        await deferLater(
+            self._reactor, 0
+        )  # Twisted closes in the next turn what was aborted in this one
 
     def _leaving(self) -> int:
         """How many clients have not got all they are owed, or may still be reading it."""

@@ -43,7 +43,7 @@ class FakeReactor(Clock):
         self.readers.remove(reader)
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class Given:
     """A transport as Twisted hands it to a Protocol that has just been connected."""
 
@@ -83,10 +83,10 @@ class Conn(Protocol):
         self.peer.close()
 
 
-class House:
-    """A hub that is started, one cluster with one node, and what the tests connect to it."""
+class Bare:
+    """A cluster with one node, without anything that carries its bytes."""
 
-    def __init__(self, hub_class):
+    def __init__(self):
         self.reactor = FakeReactor()
         self.outbox = Outbox()
         self.facts = ClusterFacts(Admission(0), 7000)
@@ -107,6 +107,13 @@ class House:
         )
         self.facts.flow = self.flow
         (self.link,) = self.flow.open_links()
+
+
+class House(Bare):
+    """The same with a hub that is started, and what the tests connect to it."""
+
+    def __init__(self, hub_class):
+        super().__init__()
         self.hub = hub_class(self.reactor, self.outbox)
         self.hub.start()
         self._numbers = iter(range(1, 1 << 20))
@@ -211,6 +218,11 @@ def received(peer: socket.socket, size: int = 1 << 20) -> bytes | None:
         if not piece:
             return bytes(got) or None
         got += piece
+
+
+@pytest.fixture
+def bare() -> Bare:
+    return Bare()
 
 
 @pytest.fixture

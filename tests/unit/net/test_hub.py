@@ -25,7 +25,7 @@ TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a set of numbers
 
 
 class AtTheEnd(RedisClient):
@@ -354,7 +354,7 @@ def test_who_is_ended_outside_a_round_is_buried_before_the_reactor_sleeps(house,
 
 
 def test_the_epoll_is_made_at_the_start_and_not_before(house):
-    """twistd forks between makeService and startService: nothing may be open by then."""
+    """Programs such as twistd fork between makeService and startService: nothing may be open by then."""
     before = descriptors()
 
     hub = hub_module.Hub(house.reactor, house.outbox)
@@ -426,7 +426,7 @@ def test_a_daemon_serves_after_its_forks(tmp_path):
         check=True,
     )
     os.close(theirs)
-    with open(ours, "rb") as answer:
+    with os.fdopen(ours, "rb") as answer:
         assert answer.read() == PONG
 
 
@@ -434,7 +434,7 @@ def test_a_daemon_serves_after_its_forks(tmp_path):
 
 
 def test_a_half_closed_client_gets_its_answers_and_then_the_close(house, read):
-    """`printf 'GET a\\r\\nPING\\r\\n' | nc` prints both replies and ends."""
+    r"""`printf 'GET a\r\nPING\r\n' | nc` prints both replies and ends."""
     client, node = house.client(), house.node()
     client.peer.send(GET + PING)
     client.peer.shutdown(socket.SHUT_WR)
