@@ -71,11 +71,11 @@ class TwistedCarrier(Carrier):
     def flush(self) -> None:
         """Write what is outgoing, unless the transport has enough; then do as the stream says."""
         stream = self.stream
-        if self._is_closed:
-            return
-        if stream.closing == ABORTING:
+        if stream.closing == ABORTING:  # also one that was to be closed when all is written
             self._is_closed = True
             self.transport.abortConnection()
+            return
+        if self._is_closed:
             return
         while self._can_write and len(stream.outgoing):
             data = stream.outgoing.take_some(WRITE_SIZE)

@@ -194,6 +194,20 @@ def test_an_abort_waits_for_nothing(bare, client):
     assert (wire.aborted, wire.value()) == (True, b"")
 
 
+def test_an_abort_ends_a_close_that_waits(bare, client):
+    """A peer that takes nothing must not keep the last words, and the connection, for ever."""
+    protocol, wire = client
+    protocol.stream.say(b"+last\r\n")
+    protocol.stream.close(FINISHING, "done")
+    bare.reactor.advance(0)
+    assert wire.disconnecting
+
+    protocol.stream.close(ABORTING, "enough")
+    bare.reactor.advance(0)
+
+    assert wire.aborted
+
+
 def test_a_mistake_of_ours_ends_one_connection_and_no_other(bare, connect, caught):
     """An exception while one stream is written is that stream's end alone."""
     (victim, broken), (neighbour, wire) = (connect(bare.flow.new_client(n)) for n in (1, 2))
