@@ -57,7 +57,7 @@ def test_every_cluster_listens_and_dials_its_nodes(make_service, reactor, said):
 
 
 def test_nothing_is_opened_before_the_start(make_service, reactor):
-    """twistd builds services before it forks."""
+    """Programs such as twistd build services before they fork."""
     make_service()
 
     assert (reactor.tcpServers, reactor.tcpClients, reactor.getDelayedCalls()) == ([], [], [])
