@@ -227,7 +227,9 @@ def bare() -> Bare:
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    hub = pytest.importorskip("overlord.net.hub", reason="the hub exists compiled only")
+    hub = pytest.importorskip(
+        "overlord.net.hub", exc_type=ImportError, reason="the hub exists compiled only"
+    )
     built = House(hub.Hub)
     yield built
     built.close()

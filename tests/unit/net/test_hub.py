@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.protocol import Protocol
 
-hub_module = pytest.importorskip("overlord.net.hub", reason="the hub exists compiled only")
+hub_module = pytest.importorskip(
+    "overlord.net.hub", exc_type=ImportError, reason="the hub exists compiled only"
+)
 
 import overlord  # noqa: E402
 from overlord.proxy.flow.requests import RedisClient  # noqa: E402

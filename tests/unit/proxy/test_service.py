@@ -308,6 +308,23 @@ def test_drain_timeout_bounds_how_long_clients_are_waited_for(served, reactor, s
     ]
 
 
+def test_it_leaves_when_clients_have_had_time_to_read_their_last_reply(
+    served, reactor, monkeypatch
+):
+    """A connection that is closed and still read out is waited for: a reset would take the reply with it."""
+    service, node, _ = served()
+    lingering = [1]
+    monkeypatch.setattr(service._carriage, "lingering", lambda: len(lingering))
+
+    done = stop(service)
+    turns(reactor, 0.5)
+    assert (node.is_closed, done) == (False, [])
+
+    lingering.clear()
+    turns(reactor, 0.1)
+    assert (node.is_closed, done) == (True, [None])
+
+
 def test_stopping_twice_is_stopping_once(served, reactor):
     """Both who ask are told when it is done."""
     service, _, client = served()
