@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overlord.errors import OverlordError
+from overlord.net.carriage import LINGER_SECONDS
 
 if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -55,8 +56,6 @@ TURN_BYTES = cython.declare(cython.Py_ssize_t, 1 << 20)
 GROWTH = cython.declare(cython.Py_ssize_t, 65536)
 """Room for a frame whose length is announced grows with what has come of it, and at least by this."""
 MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
-LINGER_SECONDS = 1.0
-"""How long a closed client may go on sending before it is cut off, so that it can read why it was closed."""
 MAX_LINGERERS = cython.declare(cython.Py_ssize_t, 1024)
 
 

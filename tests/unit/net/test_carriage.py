@@ -1,11 +1,19 @@
 """Streams over Twisted's transports: back-pressure both ways, and every kind of end."""
 
 import pytest
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from overlord.net.carriage import WRITE_SIZE, StreamProtocol, TwistedCarriage, carriage_for
+from overlord.net.carriage import (
+    LINGER_SECONDS,
+    WRITE_SIZE,
+    StreamProtocol,
+    TwistedCarriage,
+    carriage_for,
+)
 from overlord.wire.stream import ABORTING, FINISHING
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
@@ -59,10 +67,10 @@ def carriage(bare):
 def connect(bare, carriage):
     """Makes a stream's connection; gives its Protocol and its transport."""
 
-    def connected(stream):
+    def connected(stream, kind=Wire):
         protocol = StreamProtocol()
         protocol.carriage, protocol.stream = carriage, stream
-        wire = Wire()
+        wire = kind()
         wire.protocol = protocol
         protocol.makeConnection(wire)
         return protocol, wire
@@ -182,6 +190,72 @@ def test_a_close_waits_until_all_is_handed_over(bare, client):
 
     assert wire.writes[-1] == b"+last\r\n"
     assert wire.disconnecting
+
+
+@implementer(ITCPTransport)
+class HalfOpen(Wire):
+    """A transport that can end its own side alone, and is never through with reading by itself."""
+
+    write_is_closed = False
+
+    def loseWriteConnection(self):
+        self.write_is_closed = True
+        self.protocol.writeConnectionLost()
+
+
+@pytest.fixture
+def wrong(bare, connect):
+    """A client that has sent something wrong."""
+    made = connect(bare.flow.new_client(1), HalfOpen)
+    made[0].dataReceived(b"*1\r\n$-5\r\n")
+    bare.reactor.advance(0)
+    return made
+
+
+def test_a_client_that_goes_on_sending_can_read_why_it_was_closed(bare, wrong):
+    """A close with bytes unread would send a reset, which overtakes the error."""
+    protocol, wire = wrong
+
+    for _ in range(10):
+        protocol.dataReceived(PING * 1000)
+        bare.reactor.advance(0.05)
+
+    assert wire.value() == b"-ERR Protocol error: invalid bulk length\r\n"
+    assert wire.producerState == "producing"
+    assert (wire.write_is_closed, wire.disconnecting, wire.aborted) == (True, False, False)
+
+
+def test_a_client_that_never_stops_sending_is_cut_off_after_a_second(bare, wrong):
+    """Just before it may still send, just after it is gone."""
+    _, wire = wrong
+
+    bare.reactor.advance(LINGER_SECONDS - 0.01)
+    assert not wire.aborted
+
+    bare.reactor.advance(0.01)
+    assert wire.aborted
+
+
+def test_a_closed_client_that_leaves_by_itself_leaves_no_timer(bare, wrong):
+    """Its end is ours, at once."""
+    protocol, wire = wrong
+
+    protocol.readConnectionLost()
+    assert wire.disconnecting
+    protocol.connectionLost(Failure(ConnectionDone()))
+    bare.reactor.advance(0)
+
+    assert bare.reactor.getDelayedCalls() == []
+
+
+def test_a_client_that_has_ended_its_side_is_closed_without_delay(bare, connect):
+    """Nothing is unread, so nothing can overtake anything."""
+    protocol, wire = connect(bare.flow.new_client(1), HalfOpen)
+    protocol.dataReceived(PING)
+    protocol.readConnectionLost()
+    bare.reactor.advance(0)
+
+    assert (wire.value(), wire.disconnecting, wire.write_is_closed) == (PONG, True, False)
 
 
 def test_an_abort_waits_for_nothing(bare, client):
