@@ -11,7 +11,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Protocol as Contract
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +27,9 @@ from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
 
 WRITE_SIZE = 65536
 """Bytes that a transport of Twisted's is given at a time; beyond that it says that it has enough."""
+
+LINGER_SECONDS = 1.0
+"""How long a closed peer may go on sending before it is cut off, so that it can read why it was closed."""
 
 
 class Carriage(Contract):
@@ -41,26 +50,43 @@ class Carriage(Contract):
     def forget(self, stream: Stream) -> None:
         """The connection of this stream is over."""
 
+    def unsent(self, stream: Stream) -> int:
+        """
+        Bytes that wait for the peer, as far as we know: what the kernel has is not counted.
+
+        With Twisted's transports what they hold counts as one byte: they do not say how much it is.
+        """
+
+    def lingering(self) -> int:
+        """How many closed connections are kept so that the peer can read why."""
+
 
 @implementer(IPushProducer)
 class TwistedCarrier(Carrier):
     """Carries one stream over a transport of Twisted's."""
 
-    def __init__(self, transport: Any, stream: Stream) -> None:
+    def __init__(self, reactor: IReactorTime, transport: Any, stream: Stream) -> None:
+        self._reactor = reactor
+        self._cut_off: IDelayedCall | None = None
         self.transport = transport
         self.stream = stream
         self._can_write = True
         self._is_reading = True
         self._is_closed = False
 
+    def unsent(self) -> int:
+        """Bytes that wait for the peer; what the transport has counts as one."""
+        waits = not self._can_write or self._is_closed
+        return len(self.stream.outgoing) + waits
+
     def flush(self) -> None:
         """Write what is outgoing, unless the transport has enough; then do as the stream says."""
         stream = self.stream
-        if self._is_closed:
-            return
-        if stream.closing == ABORTING:
+        if stream.closing == ABORTING:  # also one that was to be closed when all is written
             self._is_closed = True
             self.transport.abortConnection()
+            return
+        if self._is_closed:
             return
         while self._can_write and len(stream.outgoing):
             data = stream.outgoing.take_some(WRITE_SIZE)
@@ -70,7 +96,7 @@ class TwistedCarrier(Carrier):
             if stream.closing == FINISHING:
                 self._is_closed = True
                 self.transport.unregisterProducer()
-                self.transport.loseConnection()
+                self._finish()
                 return
             if stream.blocked:
                 stream.written()
@@ -81,6 +107,38 @@ class TwistedCarrier(Carrier):
                 self.transport.resumeProducing()
             else:
                 self.transport.pauseProducing()
+
+    def _finish(self) -> None:
+        """
+        End the connection so that the peer can read all of it.
+
+        A close with bytes unread would make the kernel send a reset, which may overtake the last reply;
+        so we end our side, and throw away what still comes, for a bounded time.
+        """
+        if self.stream.ended or not ITCPTransport.providedBy(self.transport):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+
+    def write_is_closed(self) -> None:
+        """The peer has been sent all, and the end."""
+        if self._cut_off is None:
+            self._cut_off = self._reactor.callLater(LINGER_SECONDS, self.transport.abortConnection)
+
+    def read_is_closed(self) -> None:
+        """The peer has ended its side: there is nothing left to be thrown away."""
+        if self._is_closed:
+            self.transport.loseConnection()
+
+    def is_closed(self) -> bool:
+        """Whether what still comes is thrown away."""
+        return self._is_closed
+
+    def forget(self) -> None:
+        """The connection is over."""
+        if self._cut_off is not None and self._cut_off.active():
+            self._cut_off.cancel()
 
     def pauseProducing(self) -> None:
         self._can_write = False
@@ -103,17 +161,22 @@ class TwistedCarriage:
         self._reactor = reactor
         self._outbox = outbox
         self._carriers: set[TwistedCarrier] = set()
+        self._flush_call: Any = None
 
     def start(self) -> None:
         self._outbox.schedule = self._schedule
         self._outbox.failed = self._failed
 
     def stop(self) -> None:
+        """End all connections: they are closed when the reactor has had a turn."""
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+            self._flush_call = None
         for carrier in list(self._carriers):
             carrier.transport.abortConnection()
 
     def adopt(self, transport: Any, stream: Stream) -> Any:
-        carrier = TwistedCarrier(transport, stream)
+        carrier = TwistedCarrier(self._reactor, transport, stream)
         stream.carrier = carrier
         self._carriers.add(carrier)
         transport.registerProducer(carrier, True)
@@ -123,11 +186,23 @@ class TwistedCarriage:
 
     def forget(self, stream: Stream) -> None:
         """The connection is over."""
-        self._carriers.discard(stream.carrier)
+        if stream.carrier is not None:
+            stream.carrier.forget()
+            self._carriers.discard(stream.carrier)
         stream.carrier = None
 
+    def unsent(self, stream: Stream) -> int:
+        return 0 if stream.carrier is None else int(stream.carrier.unsent())
+
+    def lingering(self) -> int:
+        return 0
+
     def _schedule(self) -> None:
-        self._reactor.callLater(0, self._outbox.flush)
+        self._flush_call = self._reactor.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_call = None
+        self._outbox.flush()
 
     def _failed(self, stream: Stream) -> None:
         self.log.failure("a connection is ended because of a mistake in the proxy")
@@ -149,7 +224,9 @@ class StreamProtocol(Protocol):
         self.transport = self.carriage.adopt(self.transport, self.stream)
 
     def dataReceived(self, data: bytes) -> None:
-        self.stream.receive(data)
+        carrier: Any = self.stream.carrier
+        if not carrier.is_closed():
+            self.stream.receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.carriage.forget(self.stream)
@@ -157,9 +234,13 @@ class StreamProtocol(Protocol):
     def readConnectionLost(self) -> None:
         self.stream.end_of_input()
         self.stream.look_again()
+        carrier: Any = self.stream.carrier
+        carrier.read_is_closed()
 
     def writeConnectionLost(self) -> None:
-        """The peer cannot be told anything any more; the read side will end as well."""
+        """We have ended our side; the peer may go on for a while."""
+        carrier: Any = self.stream.carrier
+        carrier.write_is_closed()
 
 
 def carriage_for(transport: str, reactor: Any, outbox: Outbox) -> Carriage:

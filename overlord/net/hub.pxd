@@ -41,8 +41,6 @@ cdef class HubTransport(Carrier):
     cdef readonly object protocol
     cdef readonly bint dead
     cdef readonly bint lingering
-    cdef object _host
-    cdef object _peer
     cdef Py_ssize_t index
     cdef uint32_t interest
     cdef str why
@@ -63,6 +61,9 @@ cdef class Hub:
     cdef list free
     cdef list dying
     cdef Py_ssize_t lingerers
+    cdef object linger_queue
+    cdef object flush_call
+    cdef object linger_call
     cdef epoll_event events[512]
     cdef unsigned char* landing
 

@@ -23,14 +23,18 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from typing import Any
 
 import cython
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overlord.errors import OverlordError
+from overlord.net.carriage import LINGER_SECONDS
 
 if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -52,8 +56,6 @@ TURN_BYTES = cython.declare(cython.Py_ssize_t, 1 << 20)
 GROWTH = cython.declare(cython.Py_ssize_t, 65536)
 """Room for a frame whose length is announced grows with what has come of it, and at least by this."""
 MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
-LINGER_SECONDS = 1.0
-"""How long a closed client may go on sending before it is cut off, so that it can read why it was closed."""
 MAX_LINGERERS = cython.declare(cython.Py_ssize_t, 1024)
 
 
@@ -61,26 +63,35 @@ MAX_LINGERERS = cython.declare(cython.Py_ssize_t, 1024)
 class HubTransport(Carrier):
     """The transport of one connection of the hub: the part of ITransport that our Protocols use."""
 
-    def __init__(
-        self, hub: Hub, fd: cython.int, stream: Stream, protocol: Any, host: Any, peer: Any
-    ) -> None:
+    def __init__(self, hub: Hub, fd: cython.int, stream: Stream, protocol: Any) -> None:
         self.hub = hub
         self.fd = fd
         self.stream = stream
         self.protocol = protocol
         self.dead = False
         self.lingering = False
-        self._host = host
-        self._peer = peer
         self.index = -1
         self.interest = 0
         self.why = ""
 
-    def getHost(self) -> Any:
-        return self._host
+    def getHost(self) -> IAddress:
+        return self._address(socket.socket.getsockname)
 
-    def getPeer(self) -> Any:
-        return self._peer
+    def getPeer(self) -> IAddress:
+        return self._address(socket.socket.getpeername)
+
+    def _address(self, ask: Any) -> IAddress:
+        """What the kernel says: few ask, so no connection keeps addresses of its own."""
+        try:
+            with socket.socket(fileno=os.dup(self.fd)) as twin:
+                name = ask(twin)
+        except OSError:  # the connection is gone
+            return UNIXAddress(None)
+        if twin.family == socket.AF_INET:
+            return IPv4Address("TCP", *name)
+        if twin.family == socket.AF_INET6:
+            return IPv6Address("TCP", *name)
+        return UNIXAddress(name or None)
 
     def write(self, data: bytes) -> None:
         if not self.dead and self.stream is not None:
@@ -148,7 +159,9 @@ class HubTransport(Carrier):
         room: cython.Py_ssize_t
         if self.lingering:
             count = recv(self.fd, self.hub.landing, LANDING, 0)
-            if count == 0 or (count < 0 and errno != EAGAIN and errno != EINTR):
+            if count > 0:
+                moved[0] += count
+            elif count == 0 or (errno != EAGAIN and errno != EINTR):
                 self.hub.drop(self, "")
             return 0
         incoming = stream.incoming
@@ -207,6 +220,9 @@ class Hub:
         self.free = []
         self.dying = []
         self.lingerers = 0
+        self.linger_queue = deque()
+        self.flush_call = None
+        self.linger_call = None
         self.turns = self.rounds = self.events_seen = self.broken = 0
         if not self.landing:
             raise MemoryError
@@ -234,6 +250,11 @@ class Hub:
             if transport is not None and not transport.dead:
                 self.drop(transport, "the proxy stops")
         self.bury()
+        for call in (self.flush_call, self.linger_call):
+            if call is not None:
+                call.cancel()
+        self.flush_call = self.linger_call = None
+        self.linger_queue.clear()
         self.reactor.removeReader(self)
         close_fd(self.epoll)
         self.epoll = -1
@@ -248,10 +269,9 @@ class Hub:
         adopted: HubTransport
         event: epoll_event
         handle: socket.socket = transport.getHandle()
-        host, peer = transport.getHost(), transport.getPeer()
         transport.stopReading()
         transport.stopWriting()
-        adopted = HubTransport(self, handle.detach(), stream, transport.protocol, host, peer)
+        adopted = HubTransport(self, handle.detach(), stream, transport.protocol)
         # Twisted's own services keep the transport that they were given, and close that.
         transport.loseConnection = adopted.loseConnection
         transport.abortConnection = adopted.abortConnection
@@ -277,6 +297,12 @@ class Hub:
     def forget(self, stream: Stream) -> None:
         stream.carrier = None
 
+    def unsent(self, stream: Stream) -> int:
+        return stream.outgoing.size()
+
+    def lingering(self) -> int:
+        return self.lingerers
+
     # What the reactor calls.
 
     def fileno(self) -> int:
@@ -288,8 +314,10 @@ class Hub:
     def doRead(self) -> None:
         try:
             self._rounds()
-        except Exception:
+        except BaseException:  # whatever it is: the reactor would remove us
             self.log.failure("a turn of the hub has failed, and was given up")
+            if self.flush_call is None:
+                self._schedule()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor disconnects everybody, because it stops."""
@@ -297,13 +325,13 @@ class Hub:
     # Rounds.
 
     def _schedule(self) -> None:
-        self.reactor.callLater(0, self.flush)
+        self.flush_call = self.reactor.callLater(0, self.flush)
 
     def flush(self) -> None:
         """Write what was decided outside a round."""
-        if self.epoll >= 0:
-            self.outbox.flush()
-            self.bury()
+        self.flush_call = None
+        self.outbox.flush()
+        self.bury()
 
     def _rounds(self) -> cython.int:
         count: cython.int
@@ -377,14 +405,33 @@ class Hub:
         transport.lingering = True
         self.lingerers += 1
         transport.watch(EPOLLIN)
+        self.linger_queue.append((self.reactor.seconds() + LINGER_SECONDS, transport))
+        if self.linger_call is None:
+            self.linger_call = self.reactor.callLater(LINGER_SECONDS, self._cut_off)
         self._tell(transport, stream.reason)
-        self.reactor.callLater(LINGER_SECONDS, self._cut_off, transport)
         return 0
 
-    def _cut_off(self, transport: HubTransport) -> None:
-        if not transport.dead:
+    def _cut_off(self) -> None:
+        """Drop those who have lingered for too long, and come back for the others."""
+        transport: HubTransport
+        self.linger_call = None
+        now = self.reactor.seconds()
+        while self.linger_queue and (
+            self.linger_queue[0][1].dead or self.linger_queue[0][0] <= now
+        ):
+            transport = self.linger_queue.popleft()[1]
             self.drop(transport, "")
-            self.bury()
+        if self.linger_queue:
+            self.linger_call = self.reactor.callLater(self.linger_queue[0][0] - now, self._cut_off)
+        self.bury()
+
+    def _stop_lingering(self) -> None:
+        """A closed client has gone by itself; when it was the last one, nobody is to be cut off."""
+        self.lingerers -= 1
+        if self.lingerers == 0 and self.linger_call is not None:
+            self.linger_call.cancel()
+            self.linger_call = None
+            self.linger_queue.clear()
 
     def drop(self, transport: HubTransport, why: str) -> cython.int:
         """A connection is over: no more events for it. It is buried when the round is."""
@@ -394,7 +441,7 @@ class Hub:
         transport.dead = True
         transport.why = why
         if transport.lingering:
-            self.lingerers -= 1
+            self._stop_lingering()
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, transport.fd, cython.address(event))
         self.dying.append(transport)
         if not self.outbox.in_round:

@@ -13,7 +13,10 @@ from twisted.python.failure import Failure
 
 from overlord.net.carriage import Carriage, StreamProtocol
 from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.wire.stream import ABORTING, FINISHING
 
+NEVER = -1.0
+"""No time on the reactor's clock."""
 TOO_MANY = b"-ERR max number of clients reached\r\n"
 
 
@@ -63,6 +66,9 @@ class ClientConn(StreamProtocol):
     """One client's connection."""
 
     factory: ClientConnFactory
+    # What `look` found last. On the class, so that a client costs nothing where there are no timeouts.
+    _received = _sent = 0
+    _silent_since = _stuck_since = NEVER
 
     def connectionMade(self) -> None:
         self.carriage = self.factory.carriage
@@ -73,7 +79,36 @@ class ClientConn(StreamProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.stream.lost()
+        self.stream.owner = None
         self.factory.left(self)
+
+    def look(self, now: float, read_timeout: float, write_timeout: float) -> str:
+        """
+        Close it if it has been silent or stuck for too long; give the name of the timeout that it reached.
+
+        Silent is who sends nothing and is owed nothing; stuck, who takes nothing of what waits for it.
+        What this sees is a little younger than the truth, so a timeout never comes early, and late by two
+        intervals of the sweep at most.
+        """
+        stream: Any = self.stream
+        unsent = self.carriage.unsent(stream)
+        is_owed = unsent or stream.in_flight or stream.blocked
+        if is_owed or stream.bytes_received != self._received:
+            self._silent_since = NEVER
+        elif self._silent_since == NEVER:
+            self._silent_since = now
+        if not unsent or stream.bytes_sent != self._sent:
+            self._stuck_since = NEVER
+        elif self._stuck_since == NEVER:
+            self._stuck_since = now
+        self._received, self._sent = stream.bytes_received, stream.bytes_sent
+        if read_timeout and NEVER != self._silent_since <= now - read_timeout:
+            stream.close(FINISHING, f"sent nothing for {read_timeout:g} s")
+            return "client_read_timeout"
+        if write_timeout and NEVER != self._stuck_since <= now - write_timeout:
+            stream.close(ABORTING, f"took nothing of its replies for {write_timeout:g} s")
+            return "client_write_timeout"
+        return ""
 
 
 @define(eq=False, slots=False)
@@ -113,6 +148,13 @@ class ClientConnFactory(Factory):
         """A client has gone."""
         self._conns.discard(conn)
         self.admission.leave()
+
+    def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
+        """Close clients that have been silent or stuck for too long; 0 seconds are for ever."""
+        hits = self.flow.bound_hits
+        for conn in list(self._conns):
+            if reached := conn.look(now, read_timeout, write_timeout):
+                hits[reached] = hits.get(reached, 0) + 1
 
     def drain(self) -> None:
         """Take no more requests, and close each client when it has what it is owed."""

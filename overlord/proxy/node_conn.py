@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import define
 from twisted.internet import error
-from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
@@ -45,10 +44,14 @@ def trouble_of(reason: Failure) -> str:
     """Why there is no connection, in words that are fit for clients: without addresses."""
     if reason.check(error.ConnectionRefusedError):
         return "connection refused"
-    if reason.check(error.TimeoutError, TookTooLong):
+    if reason.check(error.TimeoutError, error.TCPTimedOutError):
         return "no connection within dial_timeout"
+    if reason.check(error.NoRouteError):
+        return "there is no route to it"
     if reason.check(error.DNSLookupError):
         return "its name cannot be resolved"
     if reason.check(error.ConnectionDone):
         return "the node closed the connection"
+    if reason.check(error.ConnectError):
+        return "cannot connect to it"
     return "connection lost"

@@ -8,8 +8,15 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+)
+from twisted.internet.error import TimeoutError as DialTimeout
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -22,6 +29,9 @@ from overlord.proxy.flow.parts import Link
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
 from overlord.wire.stream import ABORTING
+
+ATTEMPT_DELAY = 0.05
+"""Seconds between attempts at several addresses of one name."""
 
 
 @implementer(IStreamClientEndpoint)
@@ -39,7 +49,7 @@ class DialledEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Protocol]:
         self.link.dialing()
         dialled: Deferred[Protocol] = self.endpoint.connect(protocolFactory)
-        dialled.addTimeout(self.timeout, self.reactor)
+        dialled.addTimeout(self.timeout, self.reactor, onTimeoutCancel=_dialled_for_too_long)
         dialled.addErrback(self._failed)
         return dialled
 
@@ -47,6 +57,10 @@ class DialledEndpoint:
         self.link.lost(trouble_of(reason))
         self.told()
         return reason
+
+
+def _dialled_for_too_long(_: object, __: float) -> Failure:
+    return Failure(DialTimeout())
 
 
 @define(eq=False)
@@ -65,6 +79,7 @@ class Pool:
     log = Logger()
     is_up: bool = field(default=False, init=False)
     _was_up: bool | None = field(default=None, init=False)
+    _lacks_resp3: bool = field(default=False, init=False)
     _services: dict[Link, ClientService] = field(factory=dict, init=False)
 
     def open(self, link: RedisLink) -> None:
@@ -82,29 +97,44 @@ class Pool:
             jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
         )
         link.changed = self._look
-        link.greeted = lambda accepted: None if accepted else self._close_link(link)
+        link.greeted = lambda accepted: self._greeted(link, accepted)
         service = ClientService(
-            endpoint, NodeConnFactory(link, self.carriage), retryPolicy=policy, clock=self.reactor
+            endpoint,
+            NodeConnFactory(link, self.carriage),
+            retryPolicy=lambda attempt: policy(attempt - 1),  # it counts from 1, the policy from 0
+            clock=self.reactor,
         )
         self._services[link] = service
         service.startService()
 
     def _endpoint(self) -> IStreamClientEndpoint:
+        host, port, timeout = self.server.host, self.server.port, self.cluster.dial_timeout
         if self.server.path:
-            return UNIXClientEndpoint(self.reactor, self.server.path)
+            return UNIXClientEndpoint(self.reactor, self.server.path, timeout)
+        # A HostnameEndpoint asks a thread even for what is an address, and notices a refusal only when
+        # it looks for the next address, after its attemptDelay.
+        if isIPAddress(host):
+            return TCP4ClientEndpoint(self.reactor, host, port, timeout)
+        if isIPv6Address(host):
+            return TCP6ClientEndpoint(self.reactor, host, port, timeout)
         return HostnameEndpoint(
-            self.reactor, self.server.host, self.server.port, timeout=self.cluster.dial_timeout
+            self.reactor, host, port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
-    def _close_link(self, link: RedisLink) -> None:
-        """A node does not speak what this link is for: dial no more, until the link is opened again."""
-        service = self._services.pop(link, None)
-        if service is not None:
+    def _greeted(self, link: RedisLink, accepted: bool) -> None:
+        """
+        A node has answered HELLO 3.
+
+        If it does not speak what the link is for, it is dialled no more until the link is opened again.
+        """
+        if not accepted and not self._lacks_resp3:
             self.log.warn(
                 "node {node} of cluster {cluster} does not speak RESP3, so HELLO 3 is refused",
                 node=self.server.label,
                 cluster=self.cluster.name,
             )
+        self._lacks_resp3 = not accepted
+        if not accepted and (service := self._services.pop(link, None)) is not None:
             service.stopService()
 
     def _look(self) -> None:

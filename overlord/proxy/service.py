@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,8 +12,10 @@ from twisted.application.service import Service
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 import overlord.proxy.flow.requests as flow_requests
 from overlord.config import ClusterConfig, ProxyConfig, TcpAddress
@@ -36,6 +39,12 @@ MIN_SWEEP, MAX_SWEEP = 0.01, 0.1
 """Seconds between two looks at all connections, at the least and at the most."""
 SWEEPS_PER_TIMEOUT = 8
 """So many looks fall into the shortest timeout: a timeout is that much late at most."""
+MAX_CLIENT_SWEEP = 1.0
+"""Seconds between two looks at all clients, at the most; there may be very many."""
+TRIM_INTERVAL = 1.0
+"""Seconds between two looks at how much the buffers hold."""
+TRIM_AFTER = 8 << 20
+"""Bytes that the buffers have to have given back before the system gets them."""
 DRAIN_POLL = 0.01
 """Seconds between two looks whether all clients have gone."""
 
@@ -43,6 +52,16 @@ DRAIN_POLL = 0.01
 def is_compiled() -> bool:
     """Whether the hot path is compiled."""
     return not flow_requests.__file__.endswith(".py")
+
+
+def _trim_memory() -> Callable[[], None] | None:
+    """How to give memory back to the system, or None where nobody knows."""
+    try:
+        from overlord.net.hub import trim_memory  # exists compiled only
+    except ImportError:
+        return None
+    trim: Callable[[], None] = trim_memory
+    return trim
 
 
 @define(eq=False)
@@ -54,7 +73,10 @@ class Cluster:
     flow: RedisFlow
     factory: ClientConnFactory
     pools: list[Pool]
+    reactor: Any
     listener: Any = field(default=None, init=False)
+    port: IListeningPort | None = field(default=None, init=False)
+    """What listens, once it does."""
     log = Logger()
 
     def listen(self) -> None:
@@ -67,7 +89,8 @@ class Cluster:
         endpoint = self.config.listen.endpoint
         if isinstance(self.config.listen, TcpAddress):
             endpoint += f":backlog={BACKLOG}"
-        self.listener = listening(endpoint, self.factory)
+        self.listener = listening(endpoint, self.factory, reactor=self.reactor)
+        self.listener.endpoint = NotedEndpoint(self.listener.endpoint, self._listens)
         try:
             self.listener.startService()
         except CannotListenError as error:
@@ -75,10 +98,17 @@ class Cluster:
                 f"cannot listen on {self.config.listen} for cluster {self.config.name!r}: "
                 f"{_reason(error)}"
             ) from error
+
+    def _listens(self, port: IListeningPort) -> None:
+        self.port = port
+        address = self.config.listen
+        if isinstance(address, TcpAddress) and address.port == 0:
+            taken: Any = port.getHost()
+            address = TcpAddress(address.host, taken.port)
         self.log.info(
             "cluster {cluster} listens on {address} before {nodes} nodes",
             cluster=self.config.name,
-            address=str(self.config.listen),
+            address=str(address),
             nodes=len(self.pools),
         )
 
@@ -93,6 +123,23 @@ class Cluster:
         self.pools[link.node.index].open(link)
 
 
+@implementer(IStreamServerEndpoint)
+@define(eq=False)
+class NotedEndpoint:
+    """An endpoint that tells what listens on it: the service that strports makes keeps that for itself."""
+
+    endpoint: IStreamServerEndpoint
+    listens: Callable[[IListeningPort], None]
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        def note(port: IListeningPort) -> IListeningPort:
+            self.listens(port)
+            return port
+
+        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
+        return listening.addCallback(note)
+
+
 def _reason(error: CannotListenError) -> str:
     """Why an address cannot be had, in the system's words, with what helps."""
     problem = error.socketError
@@ -100,6 +147,30 @@ def _reason(error: CannotListenError) -> str:
     if "in use" in text:
         return f"{text.lower()} (see who has it: ss -ltnp 'sport = :{error.port}')"
     return text.lower()
+
+
+@define(eq=False)
+class MemoryWatch:
+    """
+    Gives memory back to the system when the buffers have become much smaller.
+
+    The allocator keeps what is freed to it, for the next one who asks: after one large value, for ever.
+    """
+
+    trim: Callable[[], None]
+    _highest: int = field(default=0, init=False)
+    _is_due: bool = field(default=False, init=False)
+
+    def look(self, held: int) -> None:
+        """Take note of how many bytes the buffers hold; called about once in a second."""
+        self._highest = max(self._highest, held)
+        fell = self._highest - held > TRIM_AFTER
+        if fell or self._is_due:
+            self.trim()
+            self._highest = held
+        self._is_due = (
+            fell  # once more: a transport may hold for a moment what a buffer has given it
+        )
 
 
 class ProxyService(Service):
@@ -118,7 +189,7 @@ class ProxyService(Service):
         self._reactor = reactor
         self._clusters: list[Cluster] = []
         self._carriage: Carriage | None = None
-        self._sweep = LoopingCall(self._look_at_all)
+        self._sweeps: list[LoopingCall] = []
         self._admission = Admission(self._proxy.max_connections)
         self._stopped: Deferred[None] | None = None
 
@@ -155,7 +226,7 @@ class ProxyService(Service):
                 cluster = self._build(config, self._carriage, outbox, numbers.__next__)
                 self._clusters.append(cluster)
                 cluster.listen()
-        except StartFailed:
+        except Exception:
             for cluster in self._clusters:
                 if cluster.listener is not None and cluster.listener.running:
                     cluster.listener.stopService()
@@ -163,9 +234,11 @@ class ProxyService(Service):
             raise
         for cluster in self._clusters:
             cluster.dial()
-        if self._clusters:
-            self._sweep.clock = self._reactor
-            self._sweep.start(self._interval(), now=False)
+        self._sweep(self._look_at_nodes, self._shortest_node_timeout(), MAX_SWEEP)
+        self._sweep(self._look_at_clients, self._shortest_client_timeout(), MAX_CLIENT_SWEEP)
+        if (trim := _trim_memory()) is not None:
+            memory = MemoryWatch(trim)
+            self._sweep(lambda: memory.look(held_bytes()), math.inf, TRIM_INTERVAL)
 
     def _build(
         self, config: ClusterConfig, carriage: Carriage, outbox: Outbox, next_number: Any
@@ -195,24 +268,45 @@ class ProxyService(Service):
         facts.flow = flow
         factory = ClientConnFactory(flow, carriage, admission, next_number)
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
-        cluster = Cluster(config, carriage, flow, factory, pools)
+        cluster = Cluster(config, carriage, flow, factory, pools, self._reactor)
         flow.dial = cluster.open
         return cluster
 
-    def _interval(self) -> float:
-        """Seconds between two looks: a fraction of the shortest timeout."""
-        shortest = min(
-            timeout
-            for cluster in self._configs
-            for timeout in (cluster.read_timeout, cluster.write_timeout)
-        )
-        return max(MIN_SWEEP, min(MAX_SWEEP, shortest / SWEEPS_PER_TIMEOUT))
+    def _sweep(self, look: Callable[[], None], shortest: float, longest_interval: float) -> None:
+        """Look again and again, several times in the shortest timeout; without one (0), never."""
+        if not shortest:
+            return
+        interval = max(MIN_SWEEP, min(longest_interval, shortest / SWEEPS_PER_TIMEOUT))
 
-    def _look_at_all(self) -> None:
+        def look_safely() -> None:
+            try:
+                look()
+            except Exception:  # noqa: BLE001  # or all timeouts would be off from now on
+                self.log.failure("a look at all connections has failed")
+
+        sweep = LoopingCall(look_safely)
+        sweep.clock = self._reactor
+        sweep.start(interval, now=False)
+        self._sweeps.append(sweep)
+
+    def _shortest_node_timeout(self) -> float:
+        clusters = self._configs
+        return min((min(each.read_timeout, each.write_timeout) for each in clusters), default=0)
+
+    def _shortest_client_timeout(self) -> float:
+        timeouts = (self._proxy.read_timeout, self._proxy.write_timeout)
+        return min((timeout for timeout in timeouts if timeout), default=0)
+
+    def _look_at_nodes(self) -> None:
         now = self._reactor.seconds()
         for cluster in self._clusters:
             config = cluster.config
             cluster.flow.sweep(now, config.read_timeout, config.write_timeout)
+
+    def _look_at_clients(self) -> None:
+        now, proxy = self._reactor.seconds(), self._proxy
+        for cluster in self._clusters:
+            cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, drain, close everything; the second call waits for the first."""
@@ -228,7 +322,7 @@ class ProxyService(Service):
         for cluster in self._clusters:
             cluster.factory.drain()
         deadline = self._reactor.seconds() + self._proxy.drain_timeout
-        while self._clients() and self._reactor.seconds() < deadline:
+        while self._leaving() and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, DRAIN_POLL)
         if self._clients():
             self.log.warn(
@@ -237,13 +331,20 @@ class ProxyService(Service):
             )
         for cluster in self._clusters:
             cluster.factory.close()
-        if self._sweep.running:
-            self._sweep.stop()
+        for sweep in self._sweeps:
+            sweep.stop()
         for cluster in self._clusters:
             for pool in cluster.pools:
                 await pool.close()
         if self._carriage is not None:
             self._carriage.stop()
+        await deferLater(
+            self._reactor, 0
+        )  # Twisted closes in the next turn what was aborted in this one
+
+    def _leaving(self) -> int:
+        """How many clients have not got all they are owed, or may still be reading it."""
+        return self._clients() + (self._carriage.lingering() if self._carriage is not None else 0)
 
     def _clients(self) -> int:
         return sum(cluster.factory.clients for cluster in self._clusters)
@@ -321,5 +422,7 @@ BOUNDS = (
     "node_max_unsent",
     "node_pipe_count",
     "max_memory",
+    "client_read_timeout",
+    "client_write_timeout",
 )
 REFUSALS = ("cross-node", "http")
