@@ -23,13 +23,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from overlord.net import LINGER_SECONDS
 from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
 
 WRITE_SIZE = 65536
 """Bytes that a transport of Twisted's is given at a time; beyond that it says that it has enough."""
-
-LINGER_SECONDS = 1.0
-"""How long a closed peer may go on sending before it is cut off, so that it can read why it was closed."""
 
 
 class Carriage(Contract):

@@ -34,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overlord.errors import OverlordError
-from overlord.net.carriage import LINGER_SECONDS
+from overlord.net import LINGER_SECONDS
 
 if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
