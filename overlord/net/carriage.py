@@ -113,11 +113,13 @@ class TwistedCarrier(Carrier):
         A close with bytes unread would make the kernel send a reset, which may overtake the last reply;
         so we end our side, and throw away what still comes, for a bounded time.
         """
-        if self.stream.ended or not ITCPTransport.providedBy(self.transport):
-            self.transport.loseConnection()
+        transport: Any = self.transport
+        can_end_one_side = bool(ITCPTransport.providedBy(self.transport))
+        if self.stream.ended or not can_end_one_side:
+            transport.loseConnection()
         else:
-            self.transport.loseWriteConnection()
-            self.transport.resumeProducing()
+            transport.loseWriteConnection()
+            transport.resumeProducing()
 
     def write_is_closed(self) -> None:
         """The peer has been sent all, and the end."""
@@ -216,10 +218,11 @@ class StreamProtocol(Protocol):
     stream: Stream
 
     def connectionMade(self) -> None:
-        if hasattr(self.transport, "setTcpNoDelay"):
+        transport: Any = self.transport
+        if hasattr(transport, "setTcpNoDelay"):
             with suppress(OSError):  # a unix socket
-                self.transport.setTcpNoDelay(True)
-        self.transport = self.carriage.adopt(self.transport, self.stream)
+                transport.setTcpNoDelay(True)
+        self.transport = self.carriage.adopt(transport, self.stream)
 
     def dataReceived(self, data: bytes) -> None:
         carrier: Any = self.stream.carrier

@@ -14,7 +14,7 @@ from attrs import define, field
 from overlord import __version__
 from overlord.proxy.flow.parts import Client, Flow
 from overlord.proxy.flow.session import Session
-from overlord.proxy.frontend import Admission
+from overlord.proxy.frontend import Admission, shown_address
 
 RUN_ID = secrets.token_hex(20)
 MAX_CLIENT_NAME = 256
@@ -89,15 +89,7 @@ class ClusterFacts:
         transport: Any = client.owner.transport
         return Session(
             id=client.number,
-            address=_shown(transport.getPeer()),
-            local_address=_shown(transport.getHost()),
+            address=shown_address(transport.getPeer()),
+            local_address=shown_address(transport.getHost()),
             connected_at=self.now(),
         )
-
-
-def _shown(address: Any) -> str:
-    """An address as Redis shows it."""
-    if hasattr(address, "port"):
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        return f"{host}:{address.port}"
-    return "unix:0"

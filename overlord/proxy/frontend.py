@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from overlord.net.carriage import Carriage, StreamProtocol
 from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.requests import RedisClient
 from overlord.wire.stream import ABORTING, FINISHING
 
 NEVER = -1.0
@@ -66,6 +67,8 @@ class ClientConn(StreamProtocol):
     """One client's connection."""
 
     factory: ClientConnFactory
+    stream: RedisClient = field(init=False)
+    log = Logger()
     # What `look` found last. On the class, so that a client costs nothing where there are no timeouts.
     _received = _sent = 0
     _silent_since = _stuck_since = NEVER
@@ -81,6 +84,16 @@ class ClientConn(StreamProtocol):
         self.stream.lost()
         self.stream.owner = None
         self.factory.left(self)
+
+    def thrown_out(self, reason: str) -> None:
+        """The client exceeds a bound, and is about to be closed."""
+        transport: Any = self.transport
+        self.log.warn(
+            "client {client} of cluster {cluster} is thrown out: {reason}",
+            client=shown_address(transport.getPeer()),
+            cluster=self.factory.flow.name,
+            reason=reason,
+        )
 
     def look(self, now: float, read_timeout: float, write_timeout: float) -> str:
         """
@@ -171,3 +184,11 @@ class ClientConnFactory(Factory):
     def clients(self) -> int:
         """How many clients there are."""
         return len(self._conns)
+
+
+def shown_address(address: Any) -> str:
+    """An address as Redis shows it."""
+    if hasattr(address, "port"):
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}"
+    return "unix:0"

@@ -17,8 +17,7 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
 )
 from twisted.internet.error import TimeoutError as DialTimeout
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -46,9 +45,9 @@ class DialledEndpoint:
     told: Callable[[], None]
     """Called after each failure."""
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Protocol]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         self.link.dialing()
-        dialled: Deferred[Protocol] = self.endpoint.connect(protocolFactory)
+        dialled: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
         dialled.addTimeout(self.timeout, self.reactor, onTimeoutCancel=_dialled_for_too_long)
         dialled.addErrback(self._failed)
         return dialled

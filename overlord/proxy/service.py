@@ -23,8 +23,9 @@ from overlord.errors import StartFailed
 from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage, carriage_for
 from overlord.proxy.facts import ClusterFacts
-from overlord.proxy.flow.parts import Flow, Link
+from overlord.proxy.flow.parts import Flow
 from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.pool import Pool
 from overlord.wire.buffer import held_bytes
@@ -118,7 +119,7 @@ class Cluster:
         for link in links:
             self.open(link)
 
-    def open(self, link: Link) -> None:
+    def open(self, link: RedisLink) -> None:
         """Open a link to a node."""
         self.pools[link.node.index].open(link)
 

@@ -142,7 +142,7 @@ class StatService(Service):
     @property
     def bound(self) -> StatAddress:
         """Where it really listens: with port 0 the system chose."""
-        host = self.port.getHost() if self.port is not None else None
+        host: Any = self.port.getHost() if self.port is not None else None
         if isinstance(host, IPv4Address | IPv6Address):
             return StatAddress(self.address.host, host.port)
         return self.address

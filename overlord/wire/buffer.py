@@ -89,10 +89,12 @@ class Buffer:
             self.room = 0
             self.p = bytearray()
 
-    def __dealloc__(self) -> None:
-        global _held
-        _held -= self.room
-        free(self.p)
+    if cython.compiled:
+
+        def __dealloc__(self) -> None:
+            global _held
+            _held -= self.room
+            free(self.p)
 
     def __del__(self) -> None:
         if not cython.compiled:

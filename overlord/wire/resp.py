@@ -54,6 +54,11 @@ LF = cython.declare(cython.int, 10)
 class LengthLine:
     """Reads the number of a length line, such as the `3` of `*3`."""
 
+    if not cython.compiled:
+        after: int
+        max_line: int
+        violation: ProtocolError
+
     def number(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.longlong:
@@ -423,10 +428,12 @@ class Args:
         if not cython.compiled:
             self.count = 0
             self.room = 0
-            self.marks = []
+            self.marks: list[int] = []
 
-    def __dealloc__(self) -> None:
-        free(self.marks)
+    if cython.compiled:
+
+        def __dealloc__(self) -> None:
+            free(self.marks)
 
     def read(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t

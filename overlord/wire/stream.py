@@ -12,6 +12,9 @@ events leaves in one write for each connection: first to the nodes, then to the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cython
 
 if cython.compiled:
@@ -53,6 +56,10 @@ class Stream:
         large: the last read was a large one, so the next goes straight into `incoming`, uncopied.
         wanted: how many bytes `incoming` will hold when its frame is whole, as far as announced; 0: unknown.
     """
+
+    if not cython.compiled:
+        carrier: Any
+        """A Carrier; None while there is no connection."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.incoming = Buffer()
@@ -162,6 +169,13 @@ class Outbox:
     to it that `flush` is called before the reactor sleeps.
     """
 
+    if not cython.compiled:
+        nodes: list[Stream]
+        clients: list[Stream]
+        hungry: list[Stream]
+        schedule: Callable[[], None]
+        failed: Callable[[Stream], None]
+
     def __init__(self) -> None:
         self.nodes = []
         self.clients = []
@@ -198,7 +212,7 @@ class Outbox:
         wrong (our bug) ends that stream alone: `failed(stream)` is called while the exception is handled.
         """
         stream: Stream
-        waiting: list
+        waiting: list[Stream]
         was_in_round: cython.bint = self.in_round
         self.in_round = True
         try:
@@ -225,7 +239,7 @@ class Outbox:
             self.scheduled = False
         return None
 
-    def _write(self, touched: list) -> cython.int:
+    def _write(self, touched: list[Stream]) -> cython.int:
         """Have the carriers of these streams write."""
         stream: Stream
         for stream in touched:
