@@ -212,7 +212,7 @@ class Outbox:
         wrong (our bug) ends that stream alone: `failed(stream)` is called while the exception is handled.
         """
         stream: Stream
-        waiting: list[Stream]
+        waiting: list
         was_in_round: cython.bint = self.in_round
         self.in_round = True
         try:
@@ -239,7 +239,7 @@ class Outbox:
             self.scheduled = False
         return None
 
-    def _write(self, touched: list[Stream]) -> cython.int:
+    def _write(self, touched: list) -> cython.int:
         """Have the carriers of these streams write."""
         stream: Stream
         for stream in touched:
