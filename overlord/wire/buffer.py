@@ -19,7 +19,7 @@ if cython.compiled:
 
 FIRST_ROOM = cython.declare(cython.Py_ssize_t, 512)
 """Bytes that a buffer takes first."""
-KEPT_ROOM = cython.declare(cython.Py_ssize_t, 16384)
+KEPT_ROOM = cython.declare(cython.Py_ssize_t, 4096)
 """Bytes that an empty buffer keeps; what is larger goes back at once, so that memory follows the traffic."""
 
 _held = cython.declare(cython.Py_ssize_t, 0)
