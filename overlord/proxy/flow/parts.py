@@ -30,6 +30,7 @@ if cython.compiled:
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from overlord.wire.resp import Args, ReplyScanner
     from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
@@ -60,6 +61,11 @@ class Pending:
     """
 
     if not cython.compiled:
+        client: Client
+        next_in_line: Pending
+        next_in_link: Pending
+        parent: Split
+        reply: bytes
 
         def __init__(self) -> None:
             self.client = None
@@ -92,6 +98,9 @@ class Split(Pending):
         count: number of keys.
     """
 
+    if not cython.compiled:
+        parts: list[Pending]
+
     def __init__(self, join: cython.int, count: cython.Py_ssize_t) -> None:
         if not cython.compiled:
             Pending.__init__(self)
@@ -117,7 +126,15 @@ class Client(Stream):
         retained: bytes of replies that wait for their turn.
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
+        detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
     """
+
+    if not cython.compiled:
+        owner: Any
+        session: Session
+        head: Pending
+        last: Pending
+        detours: dict[int, Link]
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -349,6 +366,13 @@ class Link(Stream):
         greeted: called when the greeting of a RESP3 link was answered; with True if it was accepted.
     """
 
+    if not cython.compiled:
+        head: Pending
+        last: Pending
+        greeted: Callable[[bool], object]
+        changed: Callable[[], object]
+        waiters: list[Client]
+
     def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
         Stream.__init__(self, flow.outbox)
         self.is_node = True
@@ -431,12 +455,17 @@ class Node:
     Attributes:
         label: how the ring knows it.
         address: where it is; for logs, never for clients.
-        links, links3: the connections that speak RESP2, and RESP3.
+        links, links3: the connections that speak RESP2, and RESP3; Links of the kind that the flow makes.
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
         trouble: why the last connection to it failed, in words for clients.
     """
+
+    if not cython.compiled:
+        links: list[Any]
+        links3: list[Any]
+        part_link: Link
 
     def __init__(self, flow: Flow, index: cython.int, label: str, address: str) -> None:
         self.flow = flow
@@ -507,6 +536,13 @@ class Flow:
     are to be opened later than the others. The links are opened, and told about it, by the pools.
     """
 
+    if not cython.compiled:
+        clients: dict[int, Client]
+        dial: Callable[[Any], object]
+        bound_hits: dict[str, int]
+        refusals: dict[str, int]
+        protocol_waiters: list[Client]
+
     def __init__(
         self,
         name: str,
@@ -557,6 +593,10 @@ class Flow:
             self.limits.max_inline, self.limits.max_reply_depth, self.limits.max_arg_size
         )
 
+    def knows_resp3(self) -> int:
+        """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
+        raise NotImplementedError
+
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
@@ -575,7 +615,3 @@ class Flow:
             if not client.gone:
                 client.outbox.add_hungry(client)
         return 0
-
-
-Dial = Callable[[Link], None]
-"""Opens a link, and keeps it open."""

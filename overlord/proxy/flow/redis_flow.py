@@ -24,7 +24,7 @@ else:
 class RedisFlow(Flow):
     """A cluster of Redis servers behind a ring."""
 
-    def open_links(self) -> list[Link]:
+    def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
         node: Node
         for node in self.nodes:
