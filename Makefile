@@ -50,7 +50,8 @@ lint: check-test $(TOX_VENV)/tox.stamp
 bench: check-test servers $(VENV)/bench.stamp
 	@PATH="$$PATH:/usr/sbin" exec $(VENV)/bin/python -m bench $(BENCH_ARGS)
 
-soak: check-test servers $(TOX_VENV)/tox.stamp
+soak: check-test $(TOX_VENV)/tox.stamp
+	@tests/prepare_servers soak
 	@PATH="$(PYENV_PATH)$$PATH" $(TOX) -e py311,py311-compiled,py312,py312-compiled,py313,py313-compiled,soak,fuzz
 
 clean:

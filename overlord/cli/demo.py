@@ -61,7 +61,7 @@ servers = [
 PAGE = """
 Overlord is serving: one address, {count} behind it.
 
-  talk to it   redis-cli -p {port}
+  talk to it   redis-cli -p {port}{lacking}
   try          redis-cli -p {port} mset a 1 b 2 c 3 d 4
                redis-cli -p {port} mget a b c d
   metrics      http://{host}:{stat}/metrics
@@ -71,6 +71,9 @@ Overlord is serving: one address, {count} behind it.
 
 The proxy's log:
 """
+
+NO_REDIS_CLI = """
+               (there is none on the PATH: apt-get install redis-tools, or take any Redis client)"""
 
 
 class DemoFailed(OverlordError):
@@ -287,6 +290,7 @@ def page(nodes: list[Node], program: str, port: int, stat_port: int, folder: str
         count="one real server" if len(nodes) == 1 else f"{len(nodes)} real servers",
         host=HOST,
         port=port,
+        lacking="" if shutil.which("redis-cli") else NO_REDIS_CLI,
         stat=stat_port,
         servers="\n".join(f"  {a:<12} {b}" for a, b in zip(labels, servers, strict=True)),
         folder=folder,

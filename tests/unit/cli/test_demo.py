@@ -58,13 +58,16 @@ def test_what_the_proxy_says_is_cut_into_lines():
         proxy.close()
 
 
+class Child:
+    """A server's process, as far as the page knows it."""
+
+    pid = 17
+
+
 def test_the_page_says_how_to_talk_to_it(monkeypatch):
     """Port, metrics, servers, and how to stop."""
-
-    class Child:
-        pid = 17
-
     monkeypatch.setattr(demo, "server_version", lambda program: "9.1.2")
+    monkeypatch.setattr(demo.shutil, "which", lambda program: f"/usr/bin/{program}")
     nodes = [Node("node-1", 7001, Child()), Node("node-2", 7002, Child())]
 
     page = demo.page(nodes, "/x/valkey-server", 26379, 2110, "/tmp/overlord-x")
@@ -80,6 +83,21 @@ def test_the_page_says_how_to_talk_to_it(monkeypatch):
         "               127.0.0.1:7002  valkey-server 9.1.2, pid 17",
         "  its files    /tmp/overlord-x",
         "  stop         Ctrl-C, which ends everything that was started here",
+    ]
+
+
+def test_the_page_says_where_redis_cli_is_to_be_had(monkeypatch):
+    """A machine where nothing is prepared has none."""
+    monkeypatch.setattr(demo, "server_version", lambda program: "9.1.2")
+    monkeypatch.setattr(demo.shutil, "which", lambda program: None)
+
+    page = demo.page(
+        [Node("node-1", 7001, Child())], "/x/valkey-server", 26379, 2110, "/tmp/overlord-x"
+    )
+
+    assert page.splitlines()[3:5] == [
+        "  talk to it   redis-cli -p 26379",
+        "               (there is none on the PATH: apt-get install redis-tools, or take any Redis client)",
     ]
 
 
