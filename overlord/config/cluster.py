@@ -165,6 +165,13 @@ class ClusterConfig:
     effect in this version: a warning.
     """
 
+    greet_nodes: bool = True
+    """
+    Whether each connection to a node begins with a `PING` of our own, before any client's request. A
+    program that speaks first, or is no Redis at all, then loses its connection, and no client gets
+    its words for an answer. `false` is for nodes that may not be pinged.
+    """
+
     max_connections: Annotated[int, Between(0, 1_000_000)] = 0
     """
     Clients of this cluster at a time; one more is refused with an error. 0 is no bound but that of

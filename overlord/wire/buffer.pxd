@@ -1,3 +1,14 @@
+cdef extern from *:
+    """
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #define overlord_tune(from, kept) (mallopt(M_MMAP_THRESHOLD, (from)), mallopt(M_TRIM_THRESHOLD, (kept)))
+    #else
+    #define overlord_tune(from, kept) 0
+    #endif
+    """
+    int overlord_tune(int mapped_from, int kept)
+
 cdef Py_ssize_t find_byte(const unsigned char* p, Py_ssize_t start, Py_ssize_t end, int byte) noexcept
 cdef bytes cut(const unsigned char* p, Py_ssize_t start, Py_ssize_t end)
 cdef bint alike(
@@ -15,6 +26,7 @@ cdef class Buffer:
     cdef Py_ssize_t size(self) noexcept
     cdef int append(self, const unsigned char* source, Py_ssize_t begin, Py_ssize_t stop) except -1
     cdef int reserve(self, Py_ssize_t more) except -1
+    cdef void _shrink(self) noexcept
     cdef void consume(self, Py_ssize_t count) noexcept
     cdef void swap(self, Buffer other) noexcept
     cpdef void clear(self) noexcept

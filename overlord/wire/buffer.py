@@ -21,6 +21,12 @@ FIRST_ROOM = cython.declare(cython.Py_ssize_t, 512)
 """Bytes that a buffer takes first."""
 KEPT_ROOM = cython.declare(cython.Py_ssize_t, 4096)
 """Bytes that an empty buffer keeps; what is larger goes back at once, so that memory follows the traffic."""
+SHRUNK_FROM = cython.declare(cython.Py_ssize_t, 262144)
+"""Used up bytes below which it is not worth while to give them back."""
+MAPPED_FROM = 1 << 20
+"""Pieces of memory from this size on come from the system one by one, and go back one by one."""
+KEPT_BY_ALLOCATOR = 8 << 20
+"""Free bytes that the allocator keeps at hand for smaller pieces."""
 
 _held = cython.declare(cython.Py_ssize_t, 0)
 
@@ -124,7 +130,7 @@ class Buffer:
         if stop >= self.end:
             return self.take()
         data = cut(self.p, self.start, stop)
-        self.start = stop
+        self.consume(count)
         return data
 
     def append(
@@ -183,6 +189,31 @@ class Buffer:
         self.start += count
         if self.start >= self.end:
             self.clear()
+        elif self.start >= SHRUNK_FROM and self.start * 4 >= self.end - self.start:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """
+        Give the used up part of large memory back.
+
+        Called when it is a fifth of all, so each byte that is used up moves four others at most.
+        """
+        global _held
+        size: cython.Py_ssize_t = self.end - self.start
+        if cython.compiled:
+            memmove(self.p, self.p + self.start, size)
+            smaller = cython.cast(cython.p_uchar, realloc(self.p, size))
+            if smaller != cython.NULL:
+                self.p = smaller
+                _held += size - self.room
+                self.room = size
+        else:
+            del self.p[self.end :]
+            del self.p[: self.start]
+            _held += size - self.room
+            self.room = size
+        self.start = 0
+        self.end = size
 
     def clear(self) -> None:
         """Drop all bytes, and give large memory back."""
@@ -204,3 +235,8 @@ class Buffer:
         self.start, other.start = other.start, self.start
         self.end, other.end = other.end, self.end
         self.room, other.room = other.room, self.room
+
+
+if cython.compiled:
+    # By itself glibc keeps ever larger pieces: a buffer that grows to 16 MiB leaves its former selves behind.
+    overlord_tune(MAPPED_FROM, KEPT_BY_ALLOCATOR)  # noqa: F821  # declared in the .pxd

@@ -146,6 +146,7 @@ cdef class Flow:
     cdef Py_ssize_t max_unsent
     cdef Py_ssize_t node_max_unsent
     cdef Py_ssize_t node_queue
+    cdef bint greet_nodes
     cdef Py_ssize_t max_memory
     cdef int ping_row
     cdef int wake_protocol_waiters(self) except -1

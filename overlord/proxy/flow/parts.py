@@ -581,6 +581,7 @@ class Flow:
         self.max_unsent = limits.max_unsent
         self.node_max_unsent = limits.node_max_unsent
         self.node_queue = limits.node_queue
+        self.greet_nodes = limits.greet_nodes
         self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
         self.ping_row = self.table.find(b"PING", 0, 4)

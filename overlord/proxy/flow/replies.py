@@ -11,7 +11,11 @@ A node answers in the order it was asked, so a reply belongs to the oldest open 
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import cython
+
+from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.join import join_parts
@@ -57,8 +61,16 @@ MIN_LOOKS = 2
 """So often a sweep has to find a node silent, however much time has passed."""
 
 PUSH = cython.declare(cython.int, 62)
-MINUS = cython.declare(cython.int, 45)
-GREETING = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
+HELLO_3 = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
+REDIS_REFUSES = (
+    b"-NOAUTH",
+    b"-NOPERM",
+    b"-LOADING",
+    b"-BUSY",
+    b"-MASTERDOWN",
+    b"-ERR unknown command",
+)
+"""Errors that a Redis answers PING with; its clients get them as the answers to their commands, too."""
 
 
 @cython.cclass
@@ -70,9 +82,12 @@ class RedisLink(Link):
         self.state = DIALING
 
     def connected(self) -> None:
-        """The connection is made: what waited goes out, behind the greeting where there is one."""
-        greeting: Pending
-        waiting: Buffer
+        """
+        The connection is made: what waited goes out, behind a greeting of ours.
+
+        In RESP2 that is a PING with a word of its own: who answers it with anything else (a mail server, a
+        Redis that has no place for us) has spoken first, and every reply would reach the wrong client.
+        """
         self.state = READY
         self.closing = OPEN
         self.reason = ""
@@ -83,18 +98,11 @@ class RedisLink(Link):
         self.incoming.clear()
         self.dropping = False
         if self.protocol == 3:
-            self.greeting = True
-            waiting = Buffer()
-            waiting.swap(self.outgoing)
-            self.outgoing.append(GREETING, 0, len(GREETING))
-            self.outgoing.append(waiting.p, waiting.start, waiting.end)
-            greeting = new_pending()
-            greeting.next_in_link = self.head
-            self.head = greeting
-            if self.last is None:
-                self.last = greeting
-            self.in_flight += 1
+            self._greet(HELLO_3)
         else:
+            if self.flow.greet_nodes:
+                self.token = token_hex(8).encode()
+                self._greet(command([b"PING", self.token]))
             self.dials_failed = 0
             if self.node.speaks3 == NO:
                 self.node.speaks3 = UNKNOWN  # it may have been replaced by a newer one
@@ -102,6 +110,20 @@ class RedisLink(Link):
             self.touch()
         if self.changed is not None:
             self.changed()
+
+    def _greet(self, words: bytes) -> None:
+        """Say this before everything that waits."""
+        greeting: Pending = new_pending()
+        waiting: Buffer = Buffer()
+        self.greeting = True
+        waiting.swap(self.outgoing)
+        self.outgoing.append(words, 0, len(words))
+        self.outgoing.append(waiting.p, waiting.start, waiting.end)
+        greeting.next_in_link = self.head
+        self.head = greeting
+        if self.last is None:
+            self.last = greeting
+        self.in_flight += 1
 
     def end_of_input(self) -> object:
         """The node has ended its side."""
@@ -243,7 +265,7 @@ class RedisLink(Link):
         client = pending.client
         if client is None:
             if self.greeting:
-                self._greeted(p[start] != MINUS)
+                self._greeted(cut(p, start, end))
             return 0
         if (
             end - start >= LARGE_REPLY
@@ -260,9 +282,18 @@ class RedisLink(Link):
             return client.answer(pending, p, 0, 0)
         return client.answer(pending, p, start, end)
 
-    def _greeted(self, accepted: bool) -> None:
-        """The node has answered HELLO 3."""
+    def _greeted(self, reply: bytes) -> None:
+        """The node has answered our greeting."""
+        accepted: cython.bint
         self.greeting = False
+        if self.protocol == 2:
+            if not (reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES)):
+                self._break_off(f"greeted with {reply[:32]!r}")
+            return
+        if not reply.startswith((b"%", b"-")):
+            self._break_off(f"greeted with {reply[:32]!r}")
+            return
+        accepted = reply.startswith(b"%")
         self.node.speaks3 = YES if accepted else NO
         if accepted:
             self.dials_failed = 0

@@ -67,6 +67,7 @@ def test_the_defaults() -> None:
         "max_args": 1048576,
         "max_arg_size": 536870912,
         "max_request": 1073741824,
+        "greet_nodes": True,
         "max_reply_depth": 128,
         "window_start": 16,
         "window_max": 1024,

@@ -23,6 +23,7 @@ CLUSTER = """
 [[clusters]]
 name = "users"
 cache_type = "redis"
+greet_nodes = false
 listen_addr = "127.0.0.1:7000"
 servers = ["127.0.0.1:6379:1"]
 node_connections = 1

@@ -388,6 +388,7 @@ def test_a_daemon_serves_after_its_forks(tmp_path):
             [[clusters]]
             name = "users"
             cache_type = "redis"
+            greet_nodes = false
             listen_proto = "unix"
             listen_addr = "{path}"
             servers = ["{path}.no-node:1"]

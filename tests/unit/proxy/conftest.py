@@ -16,6 +16,7 @@ CLUSTER = """
 [[clusters]]
 name = "{name}"
 cache_type = "redis"
+greet_nodes = false
 listen_addr = "127.0.0.1:{port}"
 servers = [{servers}]
 {more}

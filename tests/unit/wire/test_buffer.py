@@ -74,15 +74,30 @@ def test_used_up_room_is_used_again() -> None:
 
 
 def test_large_memory_goes_back_when_it_is_empty() -> None:
-    """Just above 16 KiB it goes back at once, just below it is kept for the next bytes."""
+    """Just above 4 KiB it goes back at once, just below it is kept for the next bytes."""
     small, large = Buffer(), Buffer()
-    small.add(b"x" * 16_384)
-    large.add(b"x" * 16_385)
+    small.add(b"x" * 4_096)
+    large.add(b"x" * 4_097)
 
     small.take()
     large.take()
 
-    assert (small.room, large.room) == (16_384, 0)
+    assert (small.room, large.room) == (4_096, 0)
+
+
+def test_what_a_slow_reader_has_taken_goes_back() -> None:
+    """A large buffer of which a fifth was taken holds no more than what is left."""
+    buffer = Buffer()
+    text = bytes(range(256)) * 8192
+    buffer.add(text)
+
+    before = buffer.take_some(len(text) // 5 - 1000)
+    is_kept = buffer.room >= len(text)
+    before += buffer.take_some(2000)
+
+    assert is_kept
+    assert buffer.room == len(text) - len(before)
+    assert before + buffer.take() == text
 
 
 def test_an_emptied_buffer_can_be_filled_again() -> None:

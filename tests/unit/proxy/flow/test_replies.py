@@ -3,7 +3,10 @@
 import pytest
 from unit.proxy.flow.world import BOUNDLESS, Limits, World, bulk
 
+from overlord.proxy.flow.replies import RedisLink
 from overlord.wire.buffer import held_bytes
+from overlord.wire.resp import arguments
+from overlord.wire.stream import ABORTING, STILL_OPEN
 
 
 @pytest.fixture
@@ -362,3 +365,51 @@ def test_another_limit_of_depth_is_kept():
     world.round()
 
     assert b"nested too deeply" in customer.got[1]
+
+
+def test_a_node_is_greeted_before_it_is_asked() -> None:
+    """The first thing on a connection is a PING of ours; what waits comes behind it."""
+    link, outgoing = greeted_link()
+
+    link.connected()
+
+    name, token = arguments(outgoing())
+    assert name == b"PING"
+    assert len(token) == 16
+
+
+@pytest.mark.parametrize(
+    "first", [b"+hello\r\n", b"-ERR max number of clients reached\r\n", b":1\r\n"]
+)
+def test_a_node_that_speaks_first_is_left(first: bytes) -> None:
+    """Its words could be taken for a reply, and each reply for that of the request before."""
+    link, outgoing = greeted_link()
+    link.connected()
+    token = arguments(outgoing())[1]
+
+    link.receive(first + b"$16\r\n" + token + b"\r\n")
+
+    assert link.closing == ABORTING
+    assert link.reason.startswith("greeted with")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"-NOAUTH Authentication required.\r\n", b"-LOADING soon\r\n"]
+)
+def test_a_redis_that_answers_is_kept(answer: bytes) -> None:
+    """Also one that wants a password, or loads its data: its clients get to read that."""
+    link, outgoing = greeted_link()
+    link.connected()
+    token = arguments(outgoing())[1]
+
+    link.receive(answer or b"$16\r\n" + token + b"\r\n")
+
+    assert link.closing == STILL_OPEN
+
+
+def greeted_link():
+    """A link that greets, and what it has to write."""
+    world = World(Limits(greet_nodes=True))
+    link = RedisLink(world.flow, world.flow.nodes[0], 2)
+    link.dialing()
+    return link, link.outgoing.take

@@ -42,6 +42,7 @@ class Limits:
     max_unsent: int = 64 << 20
     node_max_unsent: int = 64 << 20
     node_queue: int = 16384
+    greet_nodes: bool = False
     max_inline: int = 65536
     max_args: int = 1 << 20
     max_arg_size: int = 512 << 20
