@@ -121,7 +121,8 @@ def parse_reply(data: bytes | bytearray, start: int = 0) -> tuple[Reply, int]:
     if kind == 0x2B:  # +
         return Status(line), after
     if kind == 0x3A:  # :
-        return int(line), after
+        # What a hostile node calls a number is passed on as it came, and is one reply all the same.
+        return (int(line) if line.lstrip(b"-").isdigit() else Status(line)), after
     if kind in b"$=":
         length = int(line)
         if length < 0:

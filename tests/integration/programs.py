@@ -491,6 +491,11 @@ class ScriptedNode:
                     return
                 buffer += data
                 while (request := _take_request(buffer)) is not None:
+                    if request[0] == b"PING" and len(request) == 2:
+                        connection.sendall(
+                            b"$%d\r\n%b\r\n" % (len(request[1]), request[1])
+                        )  # the proxy's own greeting
+                        continue
                     self.asked_on.append(connection)
                     self.requests.append(request)
                     greets = request[0].upper() == b"HELLO" and not self.answer_hello

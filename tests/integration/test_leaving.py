@@ -54,7 +54,7 @@ def node():
 def proxy(tmp_path, node):
     running = Running(tmp_path, TWISTD)
     (tmp_path / "c.toml").write_text(
-        '[[clusters]]\nname = "users"\ncache_type = "redis"\nread_timeout = "30s"\n'
+        '[[clusters]]\nname = "users"\ncache_type = "redis"\ngreet_nodes = false\nread_timeout = "30s"\n'
         f'listen_addr = "127.0.0.1:{running.port}"\nservers = ["127.0.0.1:{node.port}:1 a"]\n'
     )
     (tmp_path / "p.toml").write_text('[proxy]\ndrain_timeout = "1s"\n')

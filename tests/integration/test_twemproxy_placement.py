@@ -100,7 +100,11 @@ def read_reply(stream: Any) -> Any:
 def unix_connection(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(REPLY_TIMEOUT)
-    connection.connect(path)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

@@ -290,10 +290,7 @@ class RedisLink(Link):
             if not (reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES)):
                 self._break_off(f"greeted with {reply[:32]!r}")
             return
-        if not reply.startswith((b"%", b"-")):
-            self._break_off(f"greeted with {reply[:32]!r}")
-            return
-        accepted = reply.startswith(b"%")
+        accepted = not reply.startswith(b"-")
         self.node.speaks3 = YES if accepted else NO
         if accepted:
             self.dials_failed = 0
