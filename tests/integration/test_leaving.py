@@ -1,5 +1,6 @@
 """The real proxy in the real twistd: how it leaves, and that the demo serves real commands."""
 
+import contextlib
 import os
 import re
 import signal
@@ -34,7 +35,7 @@ class HoldingNode:
             threading.Thread(target=self.serve, args=[visitor], daemon=True).start()
 
     def serve(self, visitor):
-        with visitor:
+        with visitor, contextlib.suppress(ConnectionError):  # the proxy may end it first
             while data := visitor.recv(65536):
                 if b"GET" in data.upper():
                     self.was_asked.set()

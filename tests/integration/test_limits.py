@@ -235,9 +235,10 @@ def test_the_client_that_never_reads(
 ) -> None:
     """
     2,000 GETs of a 1 MiB value and no read cost at most 16 MiB, and delay nobody. After a warm-up that
-    widened its window the bound is `max_unsent`.
+    widened its window the bound is `max_unsent`; it then asks one node for a gigabyte at once, and how long
+    that node is busy with it is not ours to say.
     """
-    proxy = start_proxy([start_server().address for _ in range(4)])
+    proxy = start_proxy([start_server().address for _ in range(4)], read_timeout="10s")
     with proxy.client() as client:
         assert client.call("SET", "large", b"x" * MIB) == OK
         assert client.call("SET", "small", b"x") == OK
@@ -247,6 +248,7 @@ def test_the_client_that_never_reads(
         callers=4,
         max_depth=1,
         pause=0.005,
+        big_value=1000,  # what they hold is not the lazy client's cost
         churn=False,
         keep_waits=True,
     )
@@ -269,8 +271,10 @@ def test_the_client_that_never_reads(
 
     report.assert_right()
     print(f"never reads (warm: {warm}): {most >> 20} MiB, p99 {report.p99() * 1000:.1f} ms")
-    assert most <= (66 if warm else 16) * MIB, f"grew by {most / MIB:.1f} MiB"
-    assert report.p99() < 0.5  # 50 ms on a machine that is ours; generous, for shared ones
+    # Warm, `max_unsent` and a reply wait for the client, and another reply is just being read.
+    assert most <= (70 if warm else 16) * MIB, f"grew by {most / MIB:.1f} MiB"
+    if not warm:
+        assert report.p99() < 0.5  # 50 ms on a machine that is ours; generous, for shared ones
     serves_others(proxy)
 
 
