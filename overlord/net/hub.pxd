@@ -65,6 +65,8 @@ cdef class Hub:
     cdef object flush_call
     cdef object linger_call
     cdef epoll_event events[512]
+    cdef int event_count
+    cdef int next_event
     cdef unsigned char* landing
 
     cdef int _rounds(self) except -1

@@ -52,7 +52,7 @@ MAX_EVENTS = cython.declare(cython.int, 512)
 TURN_SECONDS = cython.declare(cython.double, 0.001)
 """How long the reactor is kept waiting at most, give or take a round."""
 TURN_BYTES = cython.declare(cython.Py_ssize_t, 1 << 20)
-"""How many bytes are read at most before the reactor gets its turn, give or take a round."""
+"""How many bytes are read at most before the reactor gets its turn, give or take a read."""
 GROWTH = cython.declare(cython.Py_ssize_t, 65536)
 """Room for a frame whose length is announced grows with what has come of it, and at least by this."""
 MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
@@ -224,6 +224,7 @@ class Hub:
         self.flush_call = None
         self.linger_call = None
         self.turns = self.rounds = self.events_seen = self.broken = 0
+        self.event_count = self.next_event = 0
         if not self.landing:
             raise MemoryError
 
@@ -334,21 +335,26 @@ class Hub:
         self.bury()
 
     def _rounds(self) -> cython.int:
-        count: cython.int
-        i: cython.int
+        event: cython.pointer(epoll_event)
         moved: cython.Py_ssize_t = 0
         start: cython.double = monotonic()
         self.turns += 1
         self.outbox.in_round = True
         try:
             while True:
-                count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
-                if count <= 0:
-                    break
+                if self.next_event >= self.event_count:
+                    # What is left of the last round comes first: asked again, the kernel might begin
+                    # with those whose turn it was already.
+                    self.next_event = 0
+                    self.event_count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
+                    if self.event_count <= 0:
+                        break
+                    self.events_seen += self.event_count
                 self.rounds += 1
-                self.events_seen += count
-                for i in range(count):
-                    moved += self._event(self.events[i].data.u64, self.events[i].events)
+                while self.next_event < self.event_count and moved <= TURN_BYTES:
+                    event = cython.address(self.events[self.next_event])
+                    self.next_event += 1
+                    moved += self._event(event.data.u64, event.events)
                 self.outbox.flush()
                 self.bury()
                 if moved > TURN_BYTES or monotonic() - start > TURN_SECONDS:

@@ -9,6 +9,9 @@ cdef extern from *:
     """
     int overlord_tune(int mapped_from, int kept)
 
+cdef enum:
+    HEAD_ROOM = 24
+
 cdef Py_ssize_t find_byte(const unsigned char* p, Py_ssize_t start, Py_ssize_t end, int byte) noexcept
 cdef bytes cut(const unsigned char* p, Py_ssize_t start, Py_ssize_t end)
 cdef bint alike(
@@ -25,6 +28,7 @@ cdef class Buffer:
 
     cdef Py_ssize_t size(self) noexcept
     cdef int append(self, const unsigned char* source, Py_ssize_t begin, Py_ssize_t stop) except -1
+    cpdef int append_head(self, int kind, Py_ssize_t count) except -1
     cdef int reserve(self, Py_ssize_t more) except -1
     cdef void _shrink(self) noexcept
     cdef void consume(self, Py_ssize_t count) noexcept

@@ -16,6 +16,9 @@ import cython
 if cython.compiled:
     from cython.cimports.libc.stdlib import free, realloc
     from cython.cimports.libc.string import memchr, memcmp, memcpy, memmove
+else:
+    HEAD_ROOM = 24
+    """Bytes that a line takes at most that announces how much follows."""
 
 FIRST_ROOM = cython.declare(cython.Py_ssize_t, 512)
 """Bytes that a buffer takes first."""
@@ -147,6 +150,26 @@ class Buffer:
         else:
             self.p[self.end : self.end + count] = source[begin:stop]
         self.end += count
+        return 0
+
+    def append_head(self, kind: cython.int, count: cython.Py_ssize_t) -> cython.int:
+        """Append a line such as `*3`, which announces `count` (0 or more) elements. Raises MemoryError."""
+        at: cython.Py_ssize_t
+        rest: cython.Py_ssize_t = count
+        self.reserve(HEAD_ROOM)
+        at = self.end + 1
+        while rest >= 10:
+            rest //= 10
+            at += 1
+        self.p[self.end] = kind
+        self.p[at + 1] = 13
+        self.p[at + 2] = 10
+        rest = at
+        while rest > self.end:
+            self.p[rest] = 48 + count % 10
+            count //= 10
+            rest -= 1
+        self.end = at + 3
         return 0
 
     def reserve(self, more: cython.Py_ssize_t) -> cython.int:

@@ -19,6 +19,7 @@ else:
     from overlord.wire.resp import WHOLE, ReplyScanner
 
 WRONG_TYPE = b"-ERR a node answered a part of the command with something unexpected\r\n"
+ARRAY = cython.declare(cython.int, 42)
 MAX_SUM_DIGITS = 18
 """Digits of a node's count: what has more is no count."""
 
@@ -94,12 +95,11 @@ def _values(split: Split, elements: ReplyScanner, scratch: Buffer) -> cython.bin
     reply: bytes
     index: cython.Py_ssize_t
     start: cython.Py_ssize_t
-    head: bytes = b"*%d\r\n" % split.count
     for part in parts:
-        if part.reply[0] != 42:
+        if part.reply[0] != ARRAY:
             return False
         part.cursor = part.reply.index(b"\n") + 1
-    scratch.append(head, 0, len(head))
+    scratch.append_head(ARRAY, split.count)
     for index in range(split.count):
         part = parts[owners[2 * index] | (owners[2 * index + 1] << 8)]
         reply = part.reply

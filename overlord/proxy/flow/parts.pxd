@@ -20,6 +20,7 @@ cdef enum Join:
     SUM = 2
 
 cdef Pending new_pending()
+cdef int let_go_on(list waiters) except -1
 
 cdef class Pending:
     cdef Client client
@@ -37,6 +38,8 @@ cdef class Split(Pending):
     cdef bytearray owners
     cdef Py_ssize_t count
 
+    cdef int forget_parts(self) except -1
+
 cdef class Client(Stream):
     cdef readonly Flow flow
     cdef public object owner
@@ -48,8 +51,7 @@ cdef class Client(Stream):
     cdef readonly Py_ssize_t retained
     cdef readonly bint gone
     cdef readonly bint draining
-    cdef bint waits_for_protocol
-    cdef bint waits_for_place
+    cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -92,7 +94,6 @@ cdef class Link(Stream):
     cdef int push(self, Pending pending) except -1
     cdef Pending pop(self)
     cdef bint has_of(self, Client client)
-    cdef int let_waiters_go_on(self) except -1
     cdef int fail_all(self, bytes error) except -1
 
 cdef class Node:
@@ -109,6 +110,7 @@ cdef class Node:
     cdef long long mark
     cdef Py_ssize_t part
     cdef Py_ssize_t part_keys
+    cdef Py_ssize_t part_size
     cdef Link part_link
 
     cdef Link link_for(self, Client client)
@@ -149,5 +151,4 @@ cdef class Flow:
     cdef bint greet_nodes
     cdef Py_ssize_t max_memory
     cdef int ping_row
-    cdef int wake_protocol_waiters(self) except -1
     cpdef bint over_budget(self, Py_ssize_t more)

@@ -110,6 +110,13 @@ class Split(Pending):
         self.parts = []
         self.owners = bytearray(2 * count)
 
+    def forget_parts(self) -> cython.int:
+        """Nobody is owed this any more: drop what the nodes have answered up to now."""
+        part: Pending
+        for part in self.parts:
+            part.reply = None
+        return 0
+
 
 @cython.cclass
 class Client(Stream):
@@ -124,6 +131,8 @@ class Client(Stream):
         in_flight: requests that are not answered.
         window: how many requests it may have in flight; grows as replies are drained.
         retained: bytes of replies that wait for their turn.
+        waits: its next request waits for a place in a link's line, or until it is known whether the
+            nodes speak RESP3.
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
@@ -148,8 +157,7 @@ class Client(Stream):
         self.retained = 0
         self.gone = False
         self.draining = False
-        self.waits_for_protocol = False
-        self.waits_for_place = False
+        self.waits = False
         self.largest = 0
         self.head = None
         self.last = None
@@ -311,14 +319,19 @@ class Client(Stream):
 
     def throw_out(self, bound: str, reason: str) -> None:
         """Close it at once, because it exceeds a bound."""
+        if self.gone:
+            return
         self.flow.hit(bound)
         self.close(ABORT, f"{reason} above {bound}")
         self.lost()
+        if self.owner is not None:
+            self.owner.thrown_out(self.reason)
 
     def lost(self) -> object:
         """The connection is gone: nobody is owed anything any more."""
         pending: Pending
         following: Pending
+        split: Split
         if self.gone:
             return None
         self.gone = True
@@ -329,6 +342,9 @@ class Client(Stream):
             pending.client = None
             pending.next_in_line = None
             pending.reply = None
+            if isinstance(pending, Split):
+                split = pending
+                split.forget_parts()
             pending = following
         self.head = None
         self.last = None
@@ -372,6 +388,7 @@ class Link(Stream):
         greeted: Callable[[bool], object]
         changed: Callable[[], object]
         waiters: list[Client]
+        """Who waits for a place in the line."""
 
     def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
         Stream.__init__(self, flow.outbox)
@@ -417,19 +434,8 @@ class Link(Stream):
             self.last = None
         self.in_flight -= 1
         if self.waiters and self.in_flight <= self.flow.node_queue // 2:
-            self.let_waiters_go_on()
+            let_go_on(self.waiters)
         return pending
-
-    def let_waiters_go_on(self) -> cython.int:
-        """The line is half empty: clients that waited for a place may go on."""
-        waiting: list = self.waiters
-        client: Client
-        self.waiters = []
-        for client in waiting:
-            client.waits_for_place = False
-            if not client.gone:
-                client.outbox.add_hungry(client)
-        return 0
 
     def has_of(self, client: Client) -> cython.bint:
         """Whether requests of this client are open here."""
@@ -481,6 +487,7 @@ class Node:
         self.mark = 0
         self.part = 0
         self.part_keys = 0
+        self.part_size = 0
         self.part_link = None
 
     def link_for(self, client: Client) -> Link:
@@ -542,6 +549,7 @@ class Flow:
         bound_hits: dict[str, int]
         refusals: dict[str, int]
         protocol_waiters: list[Client]
+        """Who waits to know whether the nodes speak RESP3."""
 
     def __init__(
         self,
@@ -606,13 +614,13 @@ class Flow:
         """Whether `more` bytes would break the budget of the whole process."""
         return self.max_memory > 0 and held_bytes() + more > self.max_memory
 
-    def wake_protocol_waiters(self) -> cython.int:
-        """Let clients that wait to know whether the nodes speak RESP3 go on."""
-        waiting: list = self.protocol_waiters
-        client: Client
-        self.protocol_waiters = []
-        for client in waiting:
-            client.waits_for_protocol = False
-            if not client.gone:
-                client.outbox.add_hungry(client)
-        return 0
+
+def let_go_on(waiters: list) -> cython.int:
+    """What these clients waited for is there; the list is empty afterwards."""
+    client: Client
+    for client in waiters:
+        client.waits = False
+        if not client.gone:
+            client.outbox.add_hungry(client)
+    waiters.clear()
+    return 0

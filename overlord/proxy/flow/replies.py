@@ -30,6 +30,7 @@ if cython.compiled:
         Link,
         Pending,
         Split,
+        let_go_on,
         new_pending,
     )
     from cython.cimports.overlord.wire.buffer import Buffer, cut
@@ -48,6 +49,7 @@ else:
         Link,
         Pending,
         Split,
+        let_go_on,
         new_pending,
     )
     from overlord.wire.buffer import Buffer, cut
@@ -149,9 +151,9 @@ class RedisLink(Link):
         suffix = "; the command may have been executed" if was_ready else ""
         self.fail_all(f"-ERR node unavailable: {self.node.trouble}{suffix}\r\n".encode())
         if self.waiters:
-            self.let_waiters_go_on()
+            let_go_on(self.waiters)
         if self.protocol == 3:
-            self.flow.wake_protocol_waiters()
+            let_go_on(self.flow.protocol_waiters)
         if was_ready and self.changed is not None:
             self.changed()
 
@@ -283,22 +285,26 @@ class RedisLink(Link):
         return client.answer(pending, p, start, end)
 
     def _greeted(self, reply: bytes) -> None:
-        """The node has answered our greeting."""
+        """The node has answered our greeting: `greeting` ends if it is what we wanted to hear."""
         accepted: cython.bint
-        self.greeting = False
         if self.protocol == 2:
-            if not (reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES)):
+            self.greeting = not (
+                reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES)
+            )
+            if self.greeting:
                 self._break_off(f"greeted with {reply[:32]!r}")
             return
-        accepted = not reply.startswith(b"-")
+        # A server that knows HELLO 3 describes itself with a map.
+        accepted = reply.startswith(b"%")
+        self.greeting = not accepted
         self.node.speaks3 = YES if accepted else NO
         if accepted:
             self.dials_failed = 0
         else:
-            self.close(ABORT, "does not speak RESP3")
+            self.close(ABORT, f"does not speak RESP3: it answered HELLO 3 with {reply[:32]!r}")
         if self.greeted is not None:
             self.greeted(accepted)
-        self.flow.wake_protocol_waiters()
+        let_go_on(self.flow.protocol_waiters)
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """

@@ -40,7 +40,7 @@ if cython.compiled:
         Split,
         new_pending,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut, hold
+    from cython.cimports.overlord.wire.buffer import HEAD_ROOM, Buffer, cut, hold
     from cython.cimports.overlord.wire.resp import (
         INCOMPLETE,
         INLINE,
@@ -68,7 +68,7 @@ else:
         Split,
         new_pending,
     )
-    from overlord.wire.buffer import Buffer, cut, hold
+    from overlord.wire.buffer import HEAD_ROOM, Buffer, cut, hold
     from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
     from overlord.wire.stream import FINISH, OPEN
 
@@ -83,6 +83,7 @@ LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 """Bytes that a blocked client may send us ahead, before we stop reading from it."""
 
+ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
 NO_PROTOCOL = b"-NOPROTO unsupported protocol version\r\n"
 NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
@@ -107,12 +108,7 @@ class RedisClient(Client):
 
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
-        return (
-            self.in_flight < self.limit()
-            and not self.has_unread()
-            and not self.waits_for_protocol
-            and not self.waits_for_place
-        )
+        return self.in_flight < self.limit() and not self.has_unread() and not self.waits
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -166,7 +162,7 @@ class RedisClient(Client):
             self.feed_incoming()
             if self.in_flight == 0 and self.blocked and not self.has_unread():
                 # Nobody else will wake it: all it is owed was answered while it was fed.
-                if not self.waits_for_protocol and not self.waits_for_place:
+                if not self.waits:
                     self.outbox.add_hungry(self)
             else:
                 self.finish_if_done()
@@ -305,7 +301,7 @@ class RedisClient(Client):
     def _wait_for_place(self, link: Link) -> cython.int:
         """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
         self.flow.hit("node_pipe_count")
-        self.waits_for_place = True
+        self.waits = True
         link.waiters.append(self)
         return 0
 
@@ -374,6 +370,7 @@ class RedisClient(Client):
         count: cython.Py_ssize_t
         only: cython.int = -1
         other: cython.int = 0
+        name_size: cython.Py_ssize_t
         owners: bytearray
         nodes: list
         flow.requests += 1
@@ -401,8 +398,10 @@ class RedisClient(Client):
                 node.mark = flow.serial
                 node.part = len(nodes)
                 node.part_keys = 0
+                node.part_size = 0
                 nodes.append(node)
             node.part_keys += 1
+            node.part_size += args.header(1 + (index + 1) * step) - args.header(1 + index * step)
             owners[2 * index] = node.part & 255
             owners[2 * index + 1] = node.part >> 8
         for node in nodes:
@@ -411,25 +410,32 @@ class RedisClient(Client):
                 flow.requests -= 1  # it is counted when it comes again
                 flow.splits -= 1
                 return self._wait_for_place(link)
-        self.append_pending(split)
+        name_size = args.header(1) - args.header(0)
+        # All that can run out of memory comes first: a part of a frame on a link would ruin the link.
         for node in nodes:
             pending = new_pending()
-            pending.parent = split
             split.parts.append(pending)
             link = self._usable(node)
             node.part_link = link
             if link is None:
                 pending.reply = self.refusal
                 pending.done = True
-                split.cursor += len(self.refusal)
-                self.retained += len(self.refusal)
-                hold(len(self.refusal))
+            else:
+                pending.parent = split
+                link.outgoing.reserve(HEAD_ROOM + name_size + node.part_size)
+        self.append_pending(split)
+        for node in nodes:
+            pending = split.parts[node.part]
+            link = node.part_link
+            if link is None:
+                split.cursor += len(pending.reply)
+                self.retained += len(pending.reply)
+                hold(len(pending.reply))
                 continue
             split.left += 1
             link.push(pending)
             node.requests += 1
-            head: bytes = b"*%d\r\n" % (node.part_keys * step + 1)
-            link.outgoing.append(head, 0, len(head))
+            link.outgoing.append_head(ARRAY, node.part_keys * step + 1)
             link.outgoing.append(p, args.header(0), args.header(1))
             link.touch()
         for index in range(count):
@@ -487,7 +493,7 @@ class RedisClient(Client):
         if name == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
             known = flow.knows_resp3()
             if known == UNKNOWN:
-                self.waits_for_protocol = True
+                self.waits = True
                 flow.protocol_waiters.append(self)
                 return 0
             if known == NO:

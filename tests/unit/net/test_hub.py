@@ -1,5 +1,6 @@
 """The hub: every rule that its module states, each under its own name."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -300,6 +301,25 @@ def test_a_turn_ends_after_a_megabyte(house, monkeypatch):
 
     house.settle()
     assert client.stream.bytes_received == sent
+
+
+def test_many_who_send_much_take_turns(house, monkeypatch):
+    """A megabyte of one round is the end of a turn, too; the next one goes on with the others."""
+    monkeypatch.setattr(hub_module, "monotonic", lambda: 0.0)
+    clients = [house.client(tcp=True, rcvbuf=4 << 20) for _ in range(16)]
+    for client in clients:
+        client.peer.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.peer.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s" % (8 << 20, bytes(1 << 20)))
+
+    turns = []
+    while not all(client.stream.bytes_received for client in clients):
+        before = sum(client.stream.bytes_received for client in clients)
+        house.hub.doRead()
+        turns.append(sum(client.stream.bytes_received for client in clients) - before)
+
+    assert max(turns) < 2 << 20
+    assert len(turns) >= 3
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0011, 1), (0.0006, 2)])

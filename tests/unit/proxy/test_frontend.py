@@ -126,6 +126,20 @@ def test_who_is_refused_costs_no_client_number(make_factory, connect):
     assert factory.flow.clients_seen == 1
 
 
+def test_who_is_thrown_out_is_logged_once(make_factory, connect, said):
+    """With its address, and the bound that it exceeds."""
+    factory = make_factory()
+    client = connect(factory)
+
+    for _ in range(2):
+        client.protocol.stream.throw_out("max_unsent", "replies unread")
+
+    assert said.warnings() == [
+        "client 192.168.1.1:54321 of cluster users is thrown out: replies unread above max_unsent"
+    ]
+    assert factory.flow.bound_hits == {"max_unsent": 1}
+
+
 # Ends.
 
 

@@ -3,7 +3,7 @@
 import gc
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from overlord.wire.buffer import Buffer, held_bytes
 
@@ -49,6 +49,18 @@ def test_all_memory_is_counted(steps: list[bytes | int]) -> None:
 
     del buffer
     assert held_bytes() == before
+
+
+@given(st.binary(max_size=600), st.integers(0, 2**63 - 1) | st.integers(0, 1000))
+@example(b"x" * 500, 2**63 - 1)
+def test_a_head_announces_a_number(before: bytes, count: int) -> None:
+    """Any that a length can be, behind whatever is there."""
+    buffer = Buffer()
+    buffer.add(before)
+
+    buffer.append_head(ord("*"), count)
+
+    assert buffer.take() == before + b"*%d\r\n" % count
 
 
 def test_room_at_most_doubles() -> None:

@@ -1,5 +1,7 @@
 """One reply out of the replies to the parts of a split command."""
 
+import tracemalloc
+
 import pytest
 from unit.proxy.flow.world import TAGS, World
 
@@ -131,6 +133,11 @@ def test_a_part_whose_node_is_away_makes_the_whole_an_error(world):
     assert held_bytes() - before < 8192
 
 
+def first_asked(world):
+    """The first node that was asked for a part."""
+    return next(conn for conn in world.conns() if conn.link.in_flight)
+
+
 def test_a_client_that_goes_leaves_nothing_behind(world):
     """Its parts come in later, and are thrown away."""
     customer = world.customer()
@@ -138,11 +145,32 @@ def test_a_client_that_goes_leaves_nothing_behind(world):
     customer.mget(TAGS, 5000)
     customer.send()
     world.round()
-    world.conns()[0].serve()
-    world.conns()[0].deliver()
+    first = first_asked(world)
+    first.serve()
+    first.deliver()
     customer.vanish()
 
     world.settle()
 
     assert held_bytes() - before < 8192
     assert customer.got == []
+
+
+def test_what_a_client_was_to_get_goes_with_it(world):
+    """The parts that were answered already do not wait for the others."""
+    customer = world.customer()
+    customer.mget(TAGS, 20_000)
+    customer.send()
+    world.round()
+    first = first_asked(world)
+    tracemalloc.start()
+    try:
+        first.serve()
+        first.deliver()
+        held = tracemalloc.get_traced_memory()[0]
+        customer.vanish()
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert held - left > 20_000

@@ -407,9 +407,40 @@ def test_a_redis_that_answers_is_kept(answer: bytes) -> None:
     assert link.closing == STILL_OPEN
 
 
-def greeted_link():
+@pytest.mark.parametrize(
+    "first", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"-NOPROTO unsupported protocol version\r\n"]
+)
+def test_a_node_that_answers_hello_3_with_no_map_is_left(first: bytes) -> None:
+    """It has spoken first, or knows no RESP3; whoever waits to know that may go on."""
+    link, _ = greeted_link(protocol=3)
+    told: list[bool] = []
+    link.greeted = told.append
+    link.connected()
+
+    link.receive(first + b"%1\r\n$5\r\nproto\r\n:3\r\n")
+
+    assert link.closing == ABORTING
+    assert link.reason.startswith("does not speak RESP3: it answered HELLO 3 with")
+    assert link.flow.knows_resp3() == 2
+    assert told == [False]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_link_that_was_never_greeted_well_counts_as_a_failed_dial(protocol: int) -> None:
+    """So that nobody waits for it as for one that was only just lost."""
+    link, _ = greeted_link(protocol)
+    link.connected()
+    link.receive(b"+hello\r\n")
+
+    before = link.dials_failed
+    link.lost("the node closed the connection")
+
+    assert link.dials_failed == before + 1
+
+
+def greeted_link(protocol: int = 2):
     """A link that greets, and what it has to write."""
     world = World(Limits(greet_nodes=True))
-    link = RedisLink(world.flow, world.flow.nodes[0], 2)
+    link = RedisLink(world.flow, world.flow.nodes[0], protocol)
     link.dialing()
     return link, link.outgoing.take

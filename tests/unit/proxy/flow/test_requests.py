@@ -1,5 +1,9 @@
 """From a client's bytes to writes for nodes, rule by rule."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from unit.proxy.flow.world import BOUNDLESS, READY, TAGS, Limits, World, bulk
 
@@ -418,6 +422,41 @@ def test_large_replies_narrow_the_window():
     assert seen[0] == 16
     assert max(seen[1:]) <= 100_000 // 20_000
     assert len(customer.got) == 64
+
+
+OUT_OF_MEMORY = """
+import resource
+from unit.proxy.flow.world import World
+
+def used():
+    return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+
+world = World(nodes=2)
+world.connect_all()
+customer = world.customer()
+keys = [next(b"{%d}" % n for n in range(99) if world.flow.ring.node_of_key(b"{%d}" % n) == node) for node in (0, 1)]
+value = bytes(8 << 20)
+frame = b"*5\\r\\n$4\\r\\nMSET\\r\\n"
+frame += b"".join(b"$3\\r\\n%b\\r\\n$%d\\r\\n%b\\r\\n" % (key, len(value), value) for key in keys)
+resource.setrlimit(resource.RLIMIT_AS, (used() + (12 << 20), resource.RLIM_INFINITY))
+try:
+    customer.stream.receive(frame)
+except MemoryError:
+    print("out of memory")
+print([(link.in_flight, len(link.outgoing)) for link in world.all_links()], customer.stream.in_flight)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel to refuse memory")
+def test_no_part_of_a_frame_is_on_a_link_when_memory_runs_out():
+    """The node would take what comes next for the rest of it."""
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    run = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], check=True, capture_output=True, text=True, env=env
+    )
+
+    assert run.stdout == "out of memory\n[(0, 0), (0, 0)] 0\n"
 
 
 def test_a_client_that_lets_too_much_wait_is_closed():
