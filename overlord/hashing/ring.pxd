@@ -9,7 +9,7 @@ cdef class Ring:
     cdef Py_ssize_t _count
     cdef int _method
     cdef uint32_t _divisor
-    cdef bint _is_random
+    cdef readonly bint is_random
     cdef uint32_t _state
     cdef bint _has_tag
     cdef bint _keeps_empty_tag

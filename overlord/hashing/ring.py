@@ -70,7 +70,7 @@ class Ring:
         self._opening, self._closing = hash_tag or b"{}"
         self._keeps_empty_tag = empty_tag == "empty"
         points = points_of(nodes, distribution, compat)
-        self._is_random = distribution == "random"
+        self.is_random = distribution == "random"
         self._divisor = points[len(points) - 1][0] if points and distribution != "ketama" else 0
         self._state = getrandbits(32) | 1
         self._keep(points)
@@ -129,7 +129,7 @@ class Ring:
         closing: cython.Py_ssize_t
         if self._count == 0:
             return -1
-        if self._is_random:
+        if self.is_random:
             self._state ^= (self._state << 13) & mask
             self._state ^= self._state >> 17
             self._state ^= (self._state << 5) & mask

@@ -55,7 +55,7 @@ class ClusterFacts:
 
     @property
     def max_clients(self) -> int:
-        return self.admission.limit or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return self.admission.bound or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     @property
     def connections_received(self) -> int:
@@ -77,10 +77,6 @@ class ClusterFacts:
     def nodes_up(self) -> int:
         return sum(any(link.is_ready() for link in node.links) for node in self.flow.nodes)
 
-    @property
-    def max_protocol(self) -> int:
-        return 3
-
     def now(self) -> float:
         return time.time()
 
@@ -91,5 +87,5 @@ class ClusterFacts:
             id=client.number,
             address=shown_address(transport.getPeer()),
             local_address=shown_address(transport.getHost()),
-            connected_at=self.now(),
+            connected_at=client.owner.connected_at,
         )

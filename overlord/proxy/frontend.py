@@ -18,6 +18,8 @@ from overlord.wire.stream import ABORTING, FINISHING
 
 NEVER = -1.0
 """No time on the reactor's clock."""
+ROOM_AGAIN = 0.9
+"""Below this part of a bound it is news when the bound is reached again."""
 TOO_MANY = b"-ERR max number of clients reached\r\n"
 
 
@@ -31,26 +33,32 @@ class Admission:
     admitted: int = 0
     refused: int = 0
     is_full: bool = False
-    """Whether the last one who came was refused."""
+    """Whether somebody was refused, and not many have gone since: what is said once need not be said again."""
 
-    def admit(self) -> bool:
-        """Take one more in, or refuse."""
-        if self.limit and self.admitted >= self.limit:
+    def admit(self) -> Admission | None:
+        """Take one more in, and give None; or refuse, and give whose bound is reached."""
+        full: Admission | None = self
+        if not self.limit or self.admitted < self.limit:
+            full = None if self.parent is None else self.parent.admit()
+        if full is None:
+            self.admitted += 1
+        else:
             self.refused += 1
-            self.is_full = True
-            return False
-        if self.parent is not None and not self.parent.admit():
-            self.refused += 1
-            return False
-        self.admitted += 1
-        self.is_full = False
-        return True
+        return full
 
     def leave(self) -> None:
         """One has gone."""
         self.admitted -= 1
+        if self.admitted < self.limit * ROOM_AGAIN:
+            self.is_full = False
         if self.parent is not None:
             self.parent.leave()
+
+    @property
+    def bound(self) -> int:
+        """How many there may be with all bounds taken together; 0: no bound."""
+        above = self.parent.bound if self.parent is not None else 0
+        return min(self.limit or above, above or self.limit)
 
 
 class Refusal(Protocol):
@@ -68,6 +76,8 @@ class ClientConn(StreamProtocol):
 
     factory: ClientConnFactory
     stream: RedisClient = field(init=False)
+    connected_at: float = field(init=False)
+    """Seconds since 1970."""
     log = Logger()
     # What `look` found last. On the class, so that a client costs nothing where there are no timeouts.
     _received = _sent = 0
@@ -77,6 +87,7 @@ class ClientConn(StreamProtocol):
         self.carriage = self.factory.carriage
         self.stream = self.factory.flow.new_client(self.factory.next_number())
         self.stream.owner = self
+        self.connected_at = self.factory.flow.facts.now()
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -142,16 +153,16 @@ class ClientConnFactory(Factory):
     _conns: set[ClientConn] = field(factory=set, init=False)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        was_full = self.admission.is_full
-        if not self.admission.admit():
-            if not was_full:
+        full = self.admission.admit()
+        if full is not None:
+            if not full.is_full:
+                full.is_full = True
                 self.log.warn(
-                    "clients of cluster {cluster} are refused: {clients} are connected, and more than"
+                    "clients of {whom} are refused: {clients} are connected, and more than"
                     " max_connections may not be",
-                    cluster=self.flow.name,
-                    clients=self.admission.admitted,
+                    whom=f"cluster {self.flow.name}" if full is self.admission else "all clusters",
+                    clients=full.admitted,
                 )
-                self.admission.is_full = True
             return Refusal()
         conn = ClientConn(self)
         self._conns.add(conn)

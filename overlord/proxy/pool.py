@@ -100,7 +100,8 @@ class Pool:
         service = ClientService(
             endpoint,
             NodeConnFactory(link, self.carriage),
-            retryPolicy=lambda attempt: policy(attempt - 1),  # it counts from 1, the policy from 0
+            # Not the service's own count: it takes a connection for a success, whoever answers there.
+            retryPolicy=lambda _: policy(max(link.dials_failed - 1, 0)),
             clock=self.reactor,
         )
         self._services[link] = service

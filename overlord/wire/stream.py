@@ -110,8 +110,10 @@ class Stream:
         used: cython.Py_ssize_t
         self.in_incoming = True
         self.stolen = False
-        used = self.feed(self.incoming.p, self.incoming.start, self.incoming.end)
-        self.in_incoming = False
+        try:
+            used = self.feed(self.incoming.p, self.incoming.start, self.incoming.end)
+        finally:
+            self.in_incoming = False
         if self.stolen:
             self.stolen = False
         else:

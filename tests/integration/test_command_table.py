@@ -307,7 +307,6 @@ FACTS = SimpleNamespace(
     used_memory=1 << 20,
     nodes=3,
     nodes_up=3,
-    max_protocol=3,
     now=lambda: 1_000_010.5,
 )
 

@@ -43,8 +43,9 @@ def join_parts(split: Split) -> cython.int:
     error = _first_error(split)
     scratch = flow.scratch
     scratch.clear()
-    if error is not None:
+    if split.failed or error is WRONG_TYPE:
         flow.errors += 1
+    if error is not None:
         scratch.append(error, 0, len(error))
     elif split.join == SUM:
         joined: bytes = _sum(split)
@@ -52,6 +53,7 @@ def join_parts(split: Split) -> cython.int:
     elif split.join == ALL_OK:
         scratch.append(b"+OK\r\n", 0, 5)
     elif not _values(split, flow.elements, scratch):
+        flow.errors += 1
         scratch.clear()
         scratch.append(WRONG_TYPE, 0, len(WRONG_TYPE))
     split.parts = []

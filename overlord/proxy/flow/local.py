@@ -88,7 +88,7 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
         wanted = parse_integer(argv[1])
         if wanted is None:
             return LocalAnswer(BAD_PROTOCOL)
-        if wanted not in (2, 3) or wanted > facts.max_protocol:
+        if wanted not in (2, 3):
             return LocalAnswer(NO_SUCH_PROTOCOL)
         protocol = wanted
     user, name = _hello_options(argv, facts.max_client_name)

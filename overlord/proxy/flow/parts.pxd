@@ -34,6 +34,7 @@ cdef class Pending:
 cdef class Split(Pending):
     cdef int join
     cdef Py_ssize_t left
+    cdef bint failed
     cdef list parts
     cdef bytearray owners
     cdef Py_ssize_t count
@@ -115,6 +116,7 @@ cdef class Node:
 
     cdef Link link_for(self, Client client)
     cdef Link _detour(self, Client client, list links, Link preferred)
+    cdef bint is_up(self)
     cpdef bytes refusal(self)
 
 cdef class Flow:

@@ -93,6 +93,7 @@ class Split(Pending):
     Attributes:
         join: how the parts' replies become one.
         left: parts that are not answered.
+        failed: whether a part has an error of ours for its reply.
         parts: one Pending for each node that was asked.
         owners: for each key (two bytes each, low one first) the number of its part.
         count: number of keys.
@@ -107,6 +108,7 @@ class Split(Pending):
         self.join = join
         self.count = count
         self.left = 0
+        self.failed = False
         self.parts = []
         self.owners = bytearray(2 * count)
 
@@ -377,8 +379,8 @@ class Link(Stream):
         protocol: the RESP version that it speaks.
         silent_since: since when it owes replies and sends nothing, as `sweep` saw it; 0: it does not.
         stuck_since: since when it takes none of what is outgoing, as `sweep` saw it; 0: it does.
-        dials_failed: how often dialling has failed since it was ready last.
-        changed: called when it has become ready, or is lost.
+        dials_failed: how often in a row no connection was had that was of use.
+        changed: called when it has become ready, and when its connection is lost.
         greeted: called when the greeting of a RESP3 link was answered; with True if it was accepted.
     """
 
@@ -413,7 +415,8 @@ class Link(Stream):
         self.scanner = flow.new_reply_scanner()
 
     def is_ready(self) -> cython.bint:
-        return self.state == READY
+        """Whether the node is there, and has answered our greeting."""
+        return self.state == READY and not self.greeting
 
     def push(self, pending: Pending) -> cython.int:
         """Put a request at the end of the line."""
@@ -525,6 +528,14 @@ class Node:
                     client.detours[self.index] = link
                     return link
         return None
+
+    def is_up(self) -> cython.bint:
+        """Whether requests can be sent to it at this moment."""
+        link: Link
+        for link in self.links:
+            if link.state == READY:
+                return True
+        return False
 
     def refusal(self) -> bytes:
         """What a client is told that no link can take its request."""

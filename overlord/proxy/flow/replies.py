@@ -105,12 +105,13 @@ class RedisLink(Link):
             if self.flow.greet_nodes:
                 self.token = token_hex(8).encode()
                 self._greet(command([b"PING", self.token]))
-            self.dials_failed = 0
+            else:
+                self.dials_failed = 0
             if self.node.speaks3 == NO:
                 self.node.speaks3 = UNKNOWN  # it may have been replaced by a newer one
         if self.outgoing.size() > 0:
             self.touch()
-        if self.changed is not None:
+        if not self.greeting and self.changed is not None:
             self.changed()
 
     def _greet(self, words: bytes) -> None:
@@ -164,7 +165,10 @@ class RedisLink(Link):
             pending = self.pop()
             if pending.client is not None or pending.parent is not None:
                 self.node.failures += 1
-                self.flow.errors += 1
+                if pending.parent is not None:
+                    pending.parent.failed = True  # counted when the parts are joined
+                else:
+                    self.flow.errors += 1
                 self._settle(pending, error, 0, len(error))
         return 0
 
@@ -181,6 +185,10 @@ class RedisLink(Link):
         if self.closing != OPEN or self.state != READY:
             return end
         while at < end:
+            if self.head is None and p[at] != PUSH:
+                # Not even its beginning is kept: it would be taken for the reply to what is asked next.
+                self._break_off(f"sent {cut(p, at, min(end, at + 32))!r} without being asked")
+                return end
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 after = at + scanner.length
@@ -189,9 +197,6 @@ class RedisLink(Link):
                 elif p[at] == PUSH:
                     at = after
                     continue
-                if self.head is None:
-                    self._break_off(f"sent {cut(p, at, min(after, at + 32))!r} without being asked")
-                    return end
                 self._settle(self.pop(), p, at, after)
                 at = after
                 if self.closing != OPEN:
@@ -293,6 +298,10 @@ class RedisLink(Link):
             )
             if self.greeting:
                 self._break_off(f"greeted with {reply[:32]!r}")
+                return
+            self.dials_failed = 0
+            if self.changed is not None:
+                self.changed()
             return
         # A server that knows HELLO 3 describes itself with a map.
         accepted = reply.startswith(b"%")
@@ -300,6 +309,8 @@ class RedisLink(Link):
         self.node.speaks3 = YES if accepted else NO
         if accepted:
             self.dials_failed = 0
+            if self.changed is not None:
+                self.changed()
         else:
             self.close(ABORT, f"does not speak RESP3: it answered HELLO 3 with {reply[:32]!r}")
         if self.greeted is not None:

@@ -11,7 +11,8 @@ cdef class RedisClient(Client):
     cdef int _forward(self, int index, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _keys(self, int row, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _split(self, int join, Py_ssize_t step, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _slowly(self, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _any_node(self) except -1
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Link _usable(self, Node node)
     cdef int _wait_for_place(self, Link link) except -1

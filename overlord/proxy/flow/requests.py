@@ -19,7 +19,7 @@ from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.keys import keys_to_route, row_of
-from overlord.proxy.flow.local import Effect, answer
+from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
@@ -85,7 +85,6 @@ UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
-NO_PROTOCOL = b"-NOPROTO unsupported protocol version\r\n"
 NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 NEW_PROTOCOL = (b"HELLO", b"RESET")
@@ -123,6 +122,8 @@ class RedisClient(Client):
         while at < end:
             if not self.may_take_up():
                 self.blocked = True
+                if self.in_flight >= self.flow.window_max:
+                    self.flow.hit("window_max")
                 break
             found = scanner.scan(p, at, end)
             if found == WHOLE:
@@ -207,7 +208,7 @@ class RedisClient(Client):
                     self.say(PONG)
                     return 1
                 return self._route(row, kind, p, start, end)
-        return self._slowly(-1, p, start, end)
+        return self._slowly(p, start, end)
 
     def _route(
         self,
@@ -237,7 +238,7 @@ class RedisClient(Client):
                 )
         if kind == KIND_KEYS:
             return self._keys(row, p, start, end)
-        return self._slowly(kind, p, start, end)
+        return self._slowly(p, start, end)
 
     def _usable(self, node: Node) -> Link:
         """The link to this node for the next request; None if there is none that takes one."""
@@ -253,7 +254,6 @@ class RedisClient(Client):
             self.refusal = OUT_OF_MEMORY
         else:
             return link
-        flow.errors += 1
         node.failures += 1
         return None
 
@@ -270,6 +270,7 @@ class RedisClient(Client):
         pending: Pending
         incoming: Buffer
         if link is None:
+            self.flow.errors += 1
             self.say(self.refusal)
             return 1
         if link.in_flight >= self.flow.node_queue:
@@ -326,12 +327,14 @@ class RedisClient(Client):
         if last < 0:
             last += args.count
         if at > last or last >= args.count or step <= 0:
-            return self._slowly(-1, p, start, end)
+            return self._slowly(p, start, end)
         while at <= last:
             other = flow.ring.node_of(p, args.start_of(at), args.end_of(at))
             if index < 0:
                 index = other
-            elif other != index:
+            if flow.ring.is_random:
+                break
+            if other != index:
                 flow.requests += 1
                 self._refuse_cross_node(flow.table.row(row).fullname)
                 return 1
@@ -376,12 +379,12 @@ class RedisClient(Client):
         flow.requests += 1
         args.read(p, start, end)
         count = (args.count - 1) // step
-        # Many commands stay on one node: they go as they are.
+        # Many commands stay on one node: they go as they are. So does what may go to any node.
         for index in range(count):
             other = ring.node_of(p, args.start_of(1 + index * step), args.end_of(1 + index * step))
             if only < 0:
                 only = other
-            elif other != only:
+            if other != only or ring.is_random:
                 break
         if other == only:
             return self._forward(only, p, start, end)
@@ -420,6 +423,7 @@ class RedisClient(Client):
             if link is None:
                 pending.reply = self.refusal
                 pending.done = True
+                split.failed = True
             else:
                 pending.parent = split
                 link.outgoing.reserve(HEAD_ROOM + name_size + node.part_size)
@@ -450,16 +454,11 @@ class RedisClient(Client):
         return 1
 
     def _slowly(
-        self,
-        kind: cython.int,
-        p: cython.p_const_uchar,
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.int:
         """Take up a command with its arguments as Python objects: local, rare, or wrong."""
         flow: Flow = self.flow
         argv = arguments(cut(p, start, end))
-        argv[0] = bytes(argv[0])
         if self.in_flight > 0 and argv[0].upper() in NEW_PROTOCOL:
             return 0
         try:
@@ -478,13 +477,26 @@ class RedisClient(Client):
             return 1
         flow.requests += 1
         if not indices:
-            return self._forward(0, p, start, end)
+            return self._forward(self._any_node(), p, start, end)
         index = flow.ring.node_of_key(argv[indices[0]])
         for at in indices[1:]:
-            if flow.ring.node_of_key(argv[at]) != index:
+            if not flow.ring.is_random and flow.ring.node_of_key(argv[at]) != index:
                 self._refuse_cross_node(row.fullname)
                 return 1
         return self._forward(index, p, start, end)
+
+    def _any_node(self) -> cython.int:
+        """The node for what any node can answer: always the same for this client while it is up."""
+        nodes: list = self.flow.nodes
+        count: cython.Py_ssize_t = len(nodes)
+        turn: cython.Py_ssize_t
+        node: Node
+        for turn in range(count):
+            node = nodes[(self.number + turn) % count]
+            if node.is_up():
+                return node.index
+        node = nodes[self.number % count]
+        return node.index
 
     def _locally(self, argv: list) -> int:
         """Answer a command without a node."""
@@ -498,7 +510,7 @@ class RedisClient(Client):
                 return 0
             if known == NO:
                 flow.requests += 1
-                self.say(NO_PROTOCOL)
+                self.say(NO_SUCH_PROTOCOL)
                 return 1
         flow.requests += 1
         flow.local_answers += 1

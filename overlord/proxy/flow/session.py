@@ -1,7 +1,7 @@
 """What the proxy's own answers depend on: who asks, what the proxy says of itself, what follows."""
 
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from attrs import define
 
@@ -107,9 +107,8 @@ class ProxyFacts(Protocol):
     def nodes_up(self) -> int:
         """Nodes that can be reached."""
 
-    @property
-    def max_protocol(self) -> int:
-        """3; or 2 when a node knows no RESP3, so that HELLO 3 cannot be kept."""
-
     def now(self) -> float:
         """Seconds since 1970."""
+
+    def new_session(self, client: Any) -> Session:
+        """What there is to know about a client that has said nothing about itself."""

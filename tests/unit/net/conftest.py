@@ -70,6 +70,7 @@ class Conn(Protocol):
     peer: socket.socket
     ends: list[str] = field(factory=list)
     """What `connectionLost` was told: at most one line."""
+    connected_at: float = 0.0
 
     def connectionLost(self, reason: Failure = connectionDone):
         self.ends.append("done" if reason.check(ConnectionDone) else reason.value.args[0])

@@ -116,6 +116,55 @@ def test_refusals_are_logged_when_they_begin(make_factory, connect, said):
     assert len(said.warnings()) == 2
 
 
+def test_clients_that_come_and_go_at_the_bound_are_no_news(make_factory, connect, said):
+    """It is said again when the bound is reached after a tenth of them has gone."""
+    factory = make_factory(Admission(20))
+    clients = [connect(factory) for _ in range(20)]
+    for _ in range(10):
+        connect(factory)
+        clients.pop().close()
+        clients.append(connect(factory))
+    assert len(said.warnings()) == 1
+
+    for _ in range(3):
+        clients.pop().close()
+    for _ in range(4):
+        connect(factory)
+    assert len(said.warnings()) == 2
+
+
+def test_who_refuses_is_said(make_factory, connect, said):
+    """The bound of the process is another one than that of the cluster."""
+    factory = make_factory(Admission(5, Admission(1)))
+
+    connect(factory)
+    connect(factory)
+
+    assert said.warnings() == [
+        "clients of all clusters are refused: 1 are connected, and more than max_connections may not be"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "bound"), [((5, 0), 5), ((0, 7), 7), ((5, 7), 5), ((7, 5), 5), ((0, 0), 0)]
+)
+def test_the_lowest_bound_counts(limits, bound):
+    """What INFO says of `maxclients`."""
+    cluster, process = limits
+
+    assert Admission(cluster, Admission(process)).bound == bound
+
+
+def test_the_age_of_a_client_is_that_of_its_connection(make_factory, connect, monkeypatch):
+    """Not the time since it first asked for it."""
+    factory = make_factory()
+    client = connect(factory)
+    later = factory.flow.facts.now() + 60
+    monkeypatch.setattr("time.time", lambda: later)
+
+    assert b" age=60 " in client.says(b"CLIENT INFO\r\n")
+
+
 def test_who_is_refused_costs_no_client_number(make_factory, connect):
     """And is not seen by the flow."""
     factory = make_factory(Admission(1))

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from attrs import evolve
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 
@@ -21,8 +22,9 @@ REFUSED = error.ConnectionRefusedError()
 def make_pool(reactor, outbox, carriage, clusters):
     """Makes a pool with its flow."""
 
-    def make(more="", server="127.0.0.1:6379:1"):
+    def make(more="", server="127.0.0.1:6379:1", *, greets=False):
         (config,) = clusters(more, servers=[server])
+        config = evolve(config, greet_nodes=greets)
         facts = ClusterFacts(Admission(0), 7000)
         flow = RedisFlow(
             config.name,
@@ -169,6 +171,27 @@ def test_the_wait_doubles_up_to_redial_max_delay(make_pool, reactor, chance):
     make_pool("node_connections = 1\nredial_delay = '50ms'\nredial_max_delay = '300ms'")
 
     assert delays(reactor, 6) == [0.05, 0.1, 0.2, 0.3, 0.3, 0.3]
+
+
+def test_a_node_that_connects_and_says_nothing_of_use_is_dialled_ever_more_rarely(
+    make_pool, reactor, said, chance
+):
+    """Who accepts and closes (a Redis that is full, a mail server) is down, and said to be once."""
+    make_pool(
+        "node_connections = 1\nredial_delay = '50ms'\nredial_max_delay = '400ms'", greets=True
+    )
+    waits = []
+    for _ in range(6):
+        reactor.accepts().close()
+        before, dials = reactor.seconds(), reactor.dials()
+        while reactor.dials() == dials:
+            reactor.advance(0.01)
+        waits.append(round(reactor.seconds() - before, 2))
+
+    assert waits == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.4, 0.4], abs=0.011)
+    assert said.lines() == [
+        "node 127.0.0.1:6379 of cluster users is down: the node closed the connection"
+    ]
 
 
 def test_no_wait_is_longer_than_redial_max_delay_and_its_jitter(make_pool, reactor, chance):

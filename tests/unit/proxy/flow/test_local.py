@@ -26,7 +26,6 @@ def facts(**changes: Any) -> Any:
         "used_memory": 3 << 20,
         "nodes": 4,
         "nodes_up": 3,
-        "max_protocol": 3,
         "now": lambda: 1_000_010.25,
     }
     return SimpleNamespace(**told | changes)
@@ -54,14 +53,6 @@ def test_hello_3_is_answered_in_resp3_and_leaves_the_switch_to_the_caller(sessio
         Effect.PROTOCOL_3,
     )
     assert (session.name, session.protocol) == (b"me", 2)
-
-
-def test_hello_3_is_refused_when_a_node_knows_no_resp3(session: Session) -> None:
-    """As an old Redis does; HELLO 2 works all the same."""
-    assert ask(session, b"HELLO", b"3", max_protocol=2) == (
-        b"-NOPROTO unsupported protocol version\r\n"
-    )
-    assert answer([b"HELLO", b"2"], session, facts(max_protocol=2)).effect is Effect.PROTOCOL_2
 
 
 def test_a_hello_that_fails_changes_nothing(session: Session) -> None:

@@ -425,6 +425,33 @@ def test_a_node_that_answers_hello_3_with_no_map_is_left(first: bytes) -> None:
     assert told == [False]
 
 
+@pytest.mark.parametrize("unasked", [b"$5\r\nhe", b"$", b"$3000000\r\n", b"+", b"*1\r\n"])
+def test_not_even_the_beginning_of_what_nobody_asked_for_is_kept(unasked: bytes) -> None:
+    """Its end would come as the reply to whoever asks next."""
+    world = World(nodes=1)
+    world.connect_all()
+    (link,) = world.all_links()
+
+    link.receive(unasked)
+
+    assert link.closing == ABORTING
+    assert link.reason.endswith("without being asked")
+    assert len(link.incoming) == 0
+
+
+def test_a_link_is_ready_when_its_greeting_is_answered() -> None:
+    """Not when it is connected: the kernel of a node that hangs connects, too."""
+    link, outgoing = greeted_link()
+    seen: list[bool] = []
+    link.changed = lambda: seen.append(link.is_ready())
+
+    link.connected()
+    assert (link.is_ready(), seen) == (False, [])
+
+    link.receive(b"$16\r\n" + arguments(outgoing())[1] + b"\r\n")
+    assert (link.is_ready(), seen) == (True, [True])
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_a_link_that_was_never_greeted_well_counts_as_a_failed_dial(protocol: int) -> None:
     """So that nobody waits for it as for one that was only just lost."""

@@ -424,6 +424,86 @@ def test_large_replies_narrow_the_window():
     assert len(customer.got) == 64
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [b"RENAME", b"a", b"b"],
+        [b"MGET", b"a", b"b", b"c"],
+        [b"MSET", b"a", b"1", b"b", b"2"],
+        [b"DEL", b"a", b"b"],
+        [b"EVAL", b"return 1", b"2", b"a", b"b"],
+    ],
+)
+def test_where_any_node_will_do_a_command_stays_whole(argv):
+    """With the distribution `random` all nodes hold the same: no key is on another node than its neighbour."""
+    world = World(distribution="random")
+    world.connect_all()
+    frame = command(argv)
+
+    sent = []
+    for number in range(60):
+        client = world.flow.new_client(number)
+        client.receive(frame)
+        sent += [(link.node.index, link.outgoing.take()) for link in world.all_links()]
+        assert client.outgoing.take() == b""
+
+    assert [data for _, data in sent if data] == [frame] * 60
+    assert {index for index, data in sent if data} == {0, 1, 2}
+
+
+def test_what_any_node_can_answer_goes_to_one_that_is_up(world):
+    """A script without keys: always to the same node for one client, to another while that is down."""
+    frame = command([b"EVAL", b"return 1", b"0"])
+    clients = [world.flow.new_client(number) for number in range(3)]
+
+    def asked(client):
+        client.receive(frame)
+        return [link.node.index for link in world.all_links() if link.outgoing.take()]
+
+    assert [asked(client) for client in clients] == [[0], [1], [2]]
+
+    world.kill(world.flow.nodes[1].links[0])
+    assert [asked(client) for client in clients] == [[0], [2], [2]]
+
+
+def test_a_client_at_the_widest_window_is_counted():
+    """Each time that its requests have to wait for it."""
+    world = World(Limits(window_start=4, window_max=4))
+    world.connect_all()
+    customer = world.customer()
+    for _ in range(5):
+        customer.get(b"a")
+
+    customer.send()
+    world.round()
+
+    assert world.flow.bound_hits == {"window_max": 1}
+
+
+def test_an_error_of_ours_is_counted_once_for_each_request():
+    """However many nodes were asked; an error of a node is not ours."""
+    world = World(nodes=2)
+    world.connect_all()
+    customer = world.customer()
+    customer.mget(TAGS)
+    customer.get(b"a")
+    customer.mset(TAGS, bad=0)
+    customer.unknown()
+    customer.send()
+    world.round()
+    assert world.flow.errors == 1
+
+    for link in world.all_links():
+        world.kill(link)
+    world.round()
+    assert world.flow.errors == 4
+
+    customer.mget(TAGS)
+    customer.send()
+    world.round()
+    assert world.flow.errors == 5
+
+
 OUT_OF_MEMORY = """
 import resource
 from unit.proxy.flow.world import World

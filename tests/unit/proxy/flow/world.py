@@ -53,7 +53,6 @@ class Limits:
 class Facts:
     """What the proxy says about itself: as little as the tests need."""
 
-    max_protocol = 3
     max_client_name = 64
 
     def new_session(self, client: Stream) -> Session:
@@ -406,14 +405,20 @@ class Customer(Carrier):
 class World:
     """A flow with its nodes and clients."""
 
-    def __init__(self, limits: Limits | None = None, nodes: int = 3, max_memory: int = 0) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        nodes: int = 3,
+        max_memory: int = 0,
+        distribution: str = "modula",
+    ) -> None:
         self.limits = limits or Limits()
         self.now = 0
         self.outbox = Outbox()
         self.outbox.failed = self._failed
         self.outbox.in_round = True
         labels = [f"node-{index}" for index in range(nodes)]
-        ring = Ring([RingNode(label) for label in labels], "modula", "fnv1a_32", b"{}")
+        ring = Ring([RingNode(label) for label in labels], distribution, "fnv1a_32", b"{}")
         self.flow = RedisFlow(
             "test",
             self.outbox,
