@@ -20,9 +20,9 @@ from overlord.errors import ProtocolError
 
 if cython.compiled:
     from cython.cimports.libc.stdlib import free, realloc
-    from cython.cimports.overlord.wire.buffer import cut, find_byte
+    from cython.cimports.overlord.wire.buffer import cut, find_byte, hold
 else:
-    from overlord.wire.buffer import cut, find_byte
+    from overlord.wire.buffer import cut, find_byte, hold
 
     VIOLATION, INCOMPLETE, WHOLE, NOTHING, INLINE = -1, 0, 1, 2, 3
 
@@ -40,6 +40,11 @@ MAX_DIGITS = cython.declare(cython.Py_ssize_t, 18)
 MAX_COUNT = cython.declare(cython.longlong, 1 << 40)
 """Elements that a reply may announce for one level: more is nonsense."""
 EXCERPT = cython.declare(cython.Py_ssize_t, 32)
+
+MARK_SIZE = cython.declare(cython.Py_ssize_t, 8)
+"""Bytes that `Args` needs for one place in a command."""
+KEPT_MARKS = cython.declare(cython.Py_ssize_t, 8192)
+"""Room for so many places is kept by `Args` from one command to the next."""
 
 UNTIL_DOT = cython.declare(cython.longlong, -1)
 """In `left`: a streamed aggregate, which ends with a `.` line."""
@@ -417,7 +422,8 @@ class Args:
     """
     Where the arguments of one whole command lie, for commands that are split or have many keys.
 
-    One object serves all commands of a process, one after the other.
+    One object serves all commands of a cluster, one after the other. Its memory is counted with that of
+    the buffers, and that of a very large command is given back by the next one.
     """
 
     def __cinit__(self) -> None:
@@ -433,6 +439,7 @@ class Args:
     if cython.compiled:
 
         def __dealloc__(self) -> None:
+            hold(-self.room * MARK_SIZE)
             free(self.marks)
 
     def read(
@@ -447,8 +454,8 @@ class Args:
             count = count * 10 + (p[pos] - 48)
             pos += 1
         pos += 2
-        if 2 * count + 1 > self.room:
-            self._grow(2 * count + 1)
+        if 2 * count + 1 > self.room or self.room > KEPT_MARKS:
+            self._make_room(2 * count + 1)
         self.count = count
         while index < count:
             self.marks[2 * index] = pos
@@ -463,17 +470,18 @@ class Args:
         self.marks[2 * count] = pos
         return 0
 
-    def _grow(self, marks: cython.Py_ssize_t) -> None:
+    def _make_room(self, marks: cython.Py_ssize_t) -> None:
+        """Have room for so many marks, and for not many more."""
         if cython.compiled:
-            grown = cython.cast(
-                cython.pointer(cython.Py_ssize_t),
-                realloc(self.marks, marks * cython.sizeof(cython.Py_ssize_t)),
+            moved = cython.cast(
+                cython.pointer(cython.Py_ssize_t), realloc(self.marks, marks * MARK_SIZE)
             )
-            if grown == cython.NULL:
+            if moved == cython.NULL:
                 raise MemoryError
-            self.marks = grown
+            self.marks = moved
         else:
-            self.marks.extend([0] * (marks - len(self.marks)))
+            self.marks = [0] * marks
+        hold((marks - self.room) * MARK_SIZE)
         self.room = marks
 
     def header(self, index: cython.Py_ssize_t) -> cython.Py_ssize_t:

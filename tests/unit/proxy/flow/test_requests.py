@@ -424,6 +424,22 @@ def test_large_replies_narrow_the_window():
     assert len(customer.got) == 64
 
 
+def test_the_room_for_a_command_of_many_keys_is_given_back(world):
+    """With the next one that is split; until then it is counted as held."""
+    many = [b"DEL", *(b"%d" % number for number in range(50_000))]
+    few = command([b"DEL", *TAGS])
+    world.flow.new_client(1).receive(few)
+    before = held_bytes()
+    world.flow.new_client(2).receive(command(many))
+    for link in world.all_links():
+        link.outgoing.take()
+    assert held_bytes() - before > 8 * 100_000
+
+    world.flow.new_client(3).receive(few)
+
+    assert held_bytes() - before < 8192
+
+
 @pytest.mark.parametrize(
     "argv",
     [
