@@ -36,6 +36,7 @@ class ClusterFacts:
 
     admission: Admission
     tcp_port: int
+    max_command_names: int
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)
@@ -80,6 +81,10 @@ class ClusterFacts:
     @property
     def max_protocol(self) -> int:
         return 3
+
+    def reached(self, bound: str) -> None:
+        """A client has reached the bound of this name."""
+        self.flow.bound_hits[bound] = self.flow.bound_hits.get(bound, 0) + 1
 
     def now(self) -> float:
         return time.time()

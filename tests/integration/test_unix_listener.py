@@ -116,6 +116,8 @@ def test_it_ends_in_order_when_its_socket_was_removed(proxy):
     """A tool that cleans up folders must not keep it from stopping, nor from saying good-bye."""
     proxy.start(*proxy.conf)
     with proxy.connect() as client:
+        client.sendall(b"PING\r\n")
+        assert client.recv(64) == b"+PONG\r\n"
         proxy.socket.unlink()
 
         proxy.send(signal.SIGTERM)

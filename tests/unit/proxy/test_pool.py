@@ -23,7 +23,7 @@ def make_pool(reactor, outbox, carriage, clusters):
 
     def make(more="", server="127.0.0.1:6379:1"):
         (config,) = clusters(more, servers=[server])
-        facts = ClusterFacts(Admission(0), 7000)
+        facts = ClusterFacts(Admission(0), 7000, 1024)
         flow = RedisFlow(
             config.name,
             outbox,
