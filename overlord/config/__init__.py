@@ -11,7 +11,7 @@ What comes out is true: no other room checks it again. The rows of a problem and
 `file: table.key: what would be right, not what is there`.
 """
 
-from overlord.config.address import TcpAddress, UnixAddress
+from overlord.config.address import TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
 from overlord.config.load import (
@@ -45,4 +45,5 @@ __all__ = [
     "load_proxy",
     "problems",
     "proxy_from_text",
+    "stat_address",
 ]

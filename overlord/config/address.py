@@ -11,6 +11,7 @@ from overlord.config.problem import shown
 MAX_PORT = 65535
 MAX_UNIX_PATH = 107
 """Bytes that the kernel takes as the path of a unix socket, without the final NUL."""
+LOOPBACK = "127.0.0.1"
 EVERY_HOST = "0.0.0.0"  # noqa: S104  # what the Go program means by an address without a host
 
 
@@ -28,6 +29,18 @@ class TcpAddress:
         """The string description that Twisted's `serverFromString` takes."""
         return f"tcp:{self.port}:interface={_escaped(self.host)}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether others than this machine may be able to connect."""
+        try:
+            return not ipaddress.ip_address(_ip(self.host)).is_loopback
+        except ValueError:  # a name, which may be anything
+            return True
+
+    def with_port(self, port: int) -> "TcpAddress":
+        """The same host with another port, such as the one that the kernel chose."""
+        return TcpAddress(self.host, port)
+
     def overlaps(self, other: "Address") -> bool:
         """Whether the kernel would refuse one of the two because of the other."""
         if not isinstance(other, TcpAddress) or self.port != other.port or self.port == 0:
@@ -44,11 +57,6 @@ class UnixAddress:
     """The path of a unix socket to listen on."""
 
     path: str
-
-    @property
-    def endpoint(self) -> str:
-        """The string description that Twisted's `serverFromString` takes."""
-        return f"unix:{_escaped(self.path)}"
 
     def overlaps(self, other: "Address") -> bool:
         """Whether both are the same file."""
@@ -80,17 +88,31 @@ def tcp_address(text: str) -> TcpAddress:
 
     Raises ValueError with a sentence that says what would be right.
     """
+    return _tcp_address(text, EVERY_HOST, "'host:port', '[v6 address]:port' or ':port'")
+
+
+def stat_address(text: str) -> TcpAddress:
+    """
+    Read where numbers are shown: `host:port`, `[v6]:port`, or `:port` or `port` for loopback.
+
+    Nobody has to log in there, so other machines are let in only when the host says so. Raises
+    ValueError with a sentence that says what would be right.
+    """
+    forms = "'host:port', '[v6 address]:port', ':port' or 'port'"
+    if is_port(text, lowest=0):
+        return TcpAddress(LOOPBACK, int(text))
+    return _tcp_address(text, LOOPBACK, forms)
+
+
+def _tcp_address(text: str, default_host: str, forms: str) -> TcpAddress:
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]") and ":" in host:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"must have its IPv6 address in brackets, as '[::1]:7000', not {text!r}")
     if not colon or not is_port(port, lowest=0) or (host and not is_host(host)):
-        raise ValueError(
-            f"must be 'host:port', '[v6 address]:port' or ':port' with a port up to {MAX_PORT},"
-            f" not {shown(text)}"
-        )
-    return TcpAddress(host or EVERY_HOST, int(port))
+        raise ValueError(f"must be {forms} with a port up to {MAX_PORT}, not {shown(text)}")
+    return TcpAddress(host or default_host, int(port))
 
 
 def is_port(text: str, *, lowest: int) -> bool:

@@ -181,7 +181,8 @@ class ClusterConfig:
     max_inline: Annotated[Bytes, Between(64, 16 * MIB)] = Bytes(64 * KIB)
     """
     Bytes of an inline command, and of the line before each array or argument. 64KiB is what Redis
-    takes.
+    takes. It bounds the lines of nodes too: a status or an error that is longer ends the connection
+    to that node, and all that is open on it gets an error.
     """
 
     max_args: Annotated[int, Between(1, 2**31 - 1)] = 1024 * 1024
@@ -197,6 +198,12 @@ class ClusterConfig:
     """
     Bytes of one request with all its arguments. 1GiB is the `client-query-buffer-limit` of Redis;
     it has to be above `max_arg_size` for the largest values to fit.
+    """
+
+    max_command_names: Annotated[int, Between(1, 65536)] = 1024
+    """
+    Names that one `COMMAND INFO` or `COMMAND DOCS` may ask for; with more, it is refused. Each costs
+    a small request a large part of the reply. 1024 is more than twice as many as there are.
     """
 
     max_reply_depth: Annotated[int, Between(1, 1024)] = 128

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from attrs import Factory, frozen
 
-from overlord.config.address import TcpAddress, tcp_address
+from overlord.config.address import TcpAddress, stat_address
 from overlord.config.problem import Problem
 from overlord.config.units import (
     GIB,
+    KIB,
     MIB,
     Between,
     Bytes,
@@ -48,6 +49,51 @@ class ProxyTable:
     use_metrics: bool = True
     """Whether `/metrics` is served at the address of `stat`."""
 
+    stat_timeout: Duration = Seconds(30.0)
+    """
+    How long a connection to `stat` may take until its next request is whole; then it is closed.
+    Scrapers ask every 15 to 60 s, and connect anew when they have to.
+    """
+
+    stat_max_connections: Annotated[int, Between(1, 1_000_000)] = 64
+    """
+    Connections to `stat` at a time; one more is closed at once. A few scrapers and load balancers
+    need one each, and clients of the clusters are to get the other file descriptors.
+    """
+
+    stat_max_request: Annotated[Bytes, Between(256, MIB)] = Bytes(16 * KIB)
+    """
+    Bytes of the request line and all headers of a request to `stat`; one with more is refused. What
+    browsers and proxies add to a request is a few KiB.
+    """
+
+    stat_max_body: Annotated[Bytes, Between(0, GIB)] = Bytes(64 * KIB)
+    """
+    Bytes of the body of a request to `stat`; one with more is refused. Nobody reads bodies there:
+    they are thrown away as they come.
+    """
+
+    backlog: Annotated[int, Between(1, 65535)] = 1024
+    """
+    Clients of each cluster that the kernel holds until they are accepted. Who comes beyond it has
+    to try again: TCP does so by itself, after a second. The kernel cuts it to `net.core.somaxconn`,
+    and counts who came beyond it (`nstat -az TcpExtListenOverflows`). 1024 are a burst of new
+    clients that takes a tenth of a second.
+    """
+
+    linger_timeout: Duration = Seconds(1.0)
+    """
+    How long the connection of a client that was closed is kept while the client goes on sending,
+    so that it can read why it was closed: a close with bytes unread would throw the last reply
+    away. A second is many round trips.
+    """
+
+    max_lingering: Annotated[int, Between(0, 1_000_000)] = 1024
+    """
+    Closed clients that are kept for `linger_timeout` at a time; beyond it they are cut off at
+    once, and may not read why. Each costs a file descriptor and no memory to speak of.
+    """
+
     transport: Literal["auto", "hub", "twisted"] = "auto"
     """
     What carries the bytes of clients and nodes. `hub`: an epoll of our own, compiled, the cheapest
@@ -76,7 +122,8 @@ class ProxyConfig:
     stat: str = ""
     """
     The address of metrics over HTTP, as `127.0.0.1:2110`; empty for none. Nobody has to log in
-    there.
+    there, so a port without a host, `:2110` or `2110`, is on loopback; `0.0.0.0:2110` lets other
+    machines in, and the log warns of it.
     """
 
     debug: bool = False
@@ -97,7 +144,7 @@ class ProxyConfig:
     @property
     def stat_address(self) -> TcpAddress | None:
         """`stat`, read; None for no HTTP."""
-        return tcp_address(self.stat) if self.stat else None
+        return stat_address(self.stat) if self.stat else None
 
 
 def proxy_problems(config: ProxyConfig) -> Iterator[Problem]:

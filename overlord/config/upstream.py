@@ -33,7 +33,13 @@ PROXY_FILE_KEYS = {
     "host": "has no meaning here",
 }
 _NODE_TIMEOUTS = ("dial_timeout", "read_timeout", "write_timeout")
-_PROXY_TIMEOUTS = ("read_timeout", "write_timeout", "drain_timeout")
+_PROXY_TIMEOUTS = (
+    "read_timeout",
+    "write_timeout",
+    "drain_timeout",
+    "linger_timeout",
+    "stat_timeout",
+)
 _EMPTY_MEANS_DEFAULT = ("hash_method", "hash_distribution", "listen_proto")
 
 

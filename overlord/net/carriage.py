@@ -8,9 +8,12 @@ everywhere, and carry TLS.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol as Contract
 
+from attrs import define, field
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -23,7 +26,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from overlord.net import LINGER_SECONDS
 from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
 
 WRITE_SIZE = 65536
@@ -58,14 +60,46 @@ class Carriage(Contract):
     def lingering(self) -> int:
         """How many closed connections are kept so that the peer can read why."""
 
+    def bound_hits(self) -> Mapping[str, int]:
+        """How often `linger_timeout` and `max_lingering` were reached, by their names."""
+
+
+@define(eq=False)
+class Lingerers:
+    """Closed connections that are kept so that the peer can read why: how many, and for how long."""
+
+    reactor: IReactorTime
+    timeout: float
+    """Seconds that a closed peer may go on sending before it is cut off."""
+    limit: int
+    hits: Counter[str] = field(factory=Counter, init=False)
+    """How often the two were reached, by the names of their keys."""
+    kept: set[TwistedCarrier] = field(factory=set, init=False)
+
+    def admit(self, carrier: TwistedCarrier) -> bool:
+        """Whether there is room for one more."""
+        if len(self.kept) >= self.limit:
+            self.hits["max_lingering"] += 1
+            return False
+        self.kept.add(carrier)
+        return True
+
+    def call_in_time(self, cut_off: Callable[[], None]) -> IDelayedCall:
+        """Have one cut off when its time is over."""
+        return self.reactor.callLater(self.timeout, cut_off)
+
+    def left(self, carrier: TwistedCarrier) -> None:
+        """A connection is over, whether it was kept or not."""
+        self.kept.discard(carrier)
+
 
 @implementer(IPushProducer)
 class TwistedCarrier(Carrier):
     """Carries one stream over a transport of Twisted's."""
 
-    def __init__(self, reactor: IReactorTime, transport: Any, stream: Stream) -> None:
-        self._reactor = reactor
-        self._cut_off: IDelayedCall | None = None
+    def __init__(self, lingerers: Lingerers, transport: Any, stream: Stream) -> None:
+        self._lingerers = lingerers
+        self._cut_off_call: IDelayedCall | None = None
         self.transport = transport
         self.stream = stream
         self._can_write = True
@@ -115,7 +149,7 @@ class TwistedCarrier(Carrier):
         """
         transport: Any = self.transport
         can_end_one_side = bool(ITCPTransport.providedBy(self.transport))
-        if self.stream.ended or not can_end_one_side:
+        if self.stream.ended or not can_end_one_side or not self._lingerers.admit(self):
             transport.loseConnection()
         else:
             transport.loseWriteConnection()
@@ -123,8 +157,12 @@ class TwistedCarrier(Carrier):
 
     def write_is_closed(self) -> None:
         """The peer has been sent all, and the end."""
-        if self._cut_off is None:
-            self._cut_off = self._reactor.callLater(LINGER_SECONDS, self.transport.abortConnection)
+        if self._cut_off_call is None:
+            self._cut_off_call = self._lingerers.call_in_time(self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._lingerers.hits["linger_timeout"] += 1
+        self.transport.abortConnection()
 
     def read_is_closed(self) -> None:
         """The peer has ended its side: there is nothing left to be thrown away."""
@@ -137,8 +175,9 @@ class TwistedCarrier(Carrier):
 
     def forget(self) -> None:
         """The connection is over."""
-        if self._cut_off is not None and self._cut_off.active():
-            self._cut_off.cancel()
+        if self._cut_off_call is not None and self._cut_off_call.active():
+            self._cut_off_call.cancel()
+        self._lingerers.left(self)
 
     def pauseProducing(self) -> None:
         self._can_write = False
@@ -157,9 +196,12 @@ class TwistedCarriage:
     name = "twisted"
     log = Logger()
 
-    def __init__(self, reactor: Any, outbox: Outbox) -> None:
+    def __init__(
+        self, reactor: Any, outbox: Outbox, linger_timeout: float, max_lingering: int
+    ) -> None:
         self._reactor = reactor
         self._outbox = outbox
+        self._lingerers = Lingerers(reactor, linger_timeout, max_lingering)
         self._carriers: set[TwistedCarrier] = set()
         self._flush_call: Any = None
 
@@ -176,7 +218,7 @@ class TwistedCarriage:
             carrier.transport.abortConnection()
 
     def adopt(self, transport: Any, stream: Stream) -> Any:
-        carrier = TwistedCarrier(self._reactor, transport, stream)
+        carrier = TwistedCarrier(self._lingerers, transport, stream)
         stream.carrier = carrier
         self._carriers.add(carrier)
         transport.registerProducer(carrier, True)
@@ -195,7 +237,10 @@ class TwistedCarriage:
         return 0 if stream.carrier is None else int(stream.carrier.unsent())
 
     def lingering(self) -> int:
-        return 0
+        return len(self._lingerers.kept)
+
+    def bound_hits(self) -> Mapping[str, int]:
+        return {bound: self._lingerers.hits[bound] for bound in ("linger_timeout", "max_lingering")}
 
     def _schedule(self) -> None:
         self._flush_call = self._reactor.callLater(0, self._flush)
@@ -244,9 +289,14 @@ class StreamProtocol(Protocol):
         carrier.write_is_closed()
 
 
-def carriage_for(transport: str, reactor: Any, outbox: Outbox) -> Carriage:
+def carriage_for(
+    transport: str, reactor: Any, outbox: Outbox, linger_timeout: float, max_lingering: int
+) -> Carriage:
     """
     The carriage that `transport` names: "hub", "twisted", or "auto" for the hub where it can be had.
+
+    It keeps at most `max_lingering` closed connections, each for `linger_timeout` seconds, so that the
+    peer can read why it was closed.
 
     Raises:
         ImportError: "hub" is wanted, and is not compiled here.
@@ -258,6 +308,6 @@ def carriage_for(transport: str, reactor: Any, outbox: Outbox) -> Carriage:
             if transport == "hub":
                 raise
         else:
-            hub: Carriage = Hub(reactor, outbox)
+            hub: Carriage = Hub(reactor, outbox, linger_timeout, max_lingering)
             return hub
-    return TwistedCarriage(reactor, outbox)
+    return TwistedCarriage(reactor, outbox, linger_timeout, max_lingering)

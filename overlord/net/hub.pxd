@@ -55,6 +55,10 @@ cdef class Hub:
     cdef readonly long long rounds
     cdef readonly long long events_seen
     cdef readonly long long broken
+    cdef readonly double linger_timeout
+    cdef readonly Py_ssize_t max_lingering
+    cdef long long cut_off
+    cdef long long not_kept
     cdef int epoll
     cdef list transports
     cdef list generations

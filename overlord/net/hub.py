@@ -34,7 +34,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overlord.errors import OverlordError
-from overlord.net import LINGER_SECONDS
 
 if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -56,7 +55,6 @@ TURN_BYTES = cython.declare(cython.Py_ssize_t, 1 << 20)
 GROWTH = cython.declare(cython.Py_ssize_t, 65536)
 """Room for a frame whose length is announced grows with what has come of it, and at least by this."""
 MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
-MAX_LINGERERS = cython.declare(cython.Py_ssize_t, 1024)
 
 
 @cython.cclass
@@ -203,6 +201,8 @@ class Hub:
     Attributes:
         turns, rounds, events_seen: how often the reactor called, how many rounds that made, of how many events.
         broken: connections that were ended because of a mistake of ours.
+        linger_timeout: seconds that a closed peer may go on sending, so that it can read why it was closed.
+        max_lingering: how many of them are kept for that at a time.
     """
 
     log = Logger()
@@ -212,9 +212,18 @@ class Hub:
         self.epoll = -1
         self.landing = cython.cast(cython.p_uchar, malloc(LANDING))
 
-    def __init__(self, reactor: Any, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        outbox: Outbox,
+        linger_timeout: float,
+        max_lingering: int,
+    ) -> None:
         self.reactor = reactor
         self.outbox = outbox
+        self.linger_timeout = linger_timeout
+        self.max_lingering = max_lingering
+        self.cut_off = self.not_kept = 0
         self.transports = []
         self.generations = []
         self.free = []
@@ -303,6 +312,9 @@ class Hub:
 
     def lingering(self) -> int:
         return self.lingerers
+
+    def bound_hits(self) -> dict[str, int]:
+        return {"linger_timeout": self.cut_off, "max_lingering": self.not_kept}
 
     # What the reactor calls.
 
@@ -405,15 +417,18 @@ class Hub:
         so we end our side, and throw away what still comes, for a bounded time.
         """
         stream: Stream = transport.stream
-        if stream.ended or self.lingerers >= MAX_LINGERERS:
+        if stream.ended:
+            return self.drop(transport, stream.reason)
+        if self.lingerers >= self.max_lingering:
+            self.not_kept += 1
             return self.drop(transport, stream.reason)
         shutdown(transport.fd, SHUT_WR)
         transport.lingering = True
         self.lingerers += 1
         transport.watch(EPOLLIN)
-        self.linger_queue.append((self.reactor.seconds() + LINGER_SECONDS, transport))
+        self.linger_queue.append((self.reactor.seconds() + self.linger_timeout, transport))
         if self.linger_call is None:
-            self.linger_call = self.reactor.callLater(LINGER_SECONDS, self._cut_off)
+            self.linger_call = self.reactor.callLater(self.linger_timeout, self._cut_off)
         self._tell(transport, stream.reason)
         return 0
 
@@ -426,7 +441,9 @@ class Hub:
             self.linger_queue[0][1].dead or self.linger_queue[0][0] <= now
         ):
             transport = self.linger_queue.popleft()[1]
-            self.drop(transport, "")
+            if not transport.dead:
+                self.cut_off += 1
+                self.drop(transport, "")
         if self.linger_queue:
             self.linger_call = self.reactor.callLater(self.linger_queue[0][0] - now, self._cut_off)
         self.bury()

@@ -36,6 +36,7 @@ class ClusterFacts:
 
     admission: Admission
     tcp_port: int
+    max_command_names: int
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)
@@ -76,6 +77,10 @@ class ClusterFacts:
     @property
     def nodes_up(self) -> int:
         return sum(any(link.is_ready() for link in node.links) for node in self.flow.nodes)
+
+    def reached(self, bound: str) -> None:
+        """A client has reached the bound of this name."""
+        self.flow.hit(bound)
 
     def now(self) -> float:
         return time.time()

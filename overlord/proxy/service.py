@@ -8,9 +8,10 @@ from itertools import count
 from typing import Any
 
 from attrs import define, field
+from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import Service
-from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall, deferLater
@@ -18,10 +19,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 import overlord.proxy.flow.requests as flow_requests
-from overlord.config import ClusterConfig, ProxyConfig, TcpAddress
+from overlord.config import ClusterConfig, ProxyConfig, TcpAddress, UnixAddress
 from overlord.errors import StartFailed
 from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage, carriage_for
+from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.parts import Flow
 from overlord.proxy.flow.redis_flow import RedisFlow
@@ -34,8 +36,6 @@ from overlord.wire.stream import Outbox
 Measurement = tuple[str, Mapping[str, str], float, str, str]
 """Name, labels, value, "counter" or "gauge", and what it means."""
 
-BACKLOG = 1024
-"""Clients that may wait to be accepted."""
 MIN_SWEEP, MAX_SWEEP = 0.01, 0.1
 """Seconds between two looks at all connections, at the least and at the most."""
 SWEEPS_PER_TIMEOUT = 8
@@ -74,6 +74,8 @@ class Cluster:
     flow: RedisFlow
     factory: ClientConnFactory
     pools: list[Pool]
+    backlog: int
+    """Clients that may wait to be accepted."""
     reactor: Any
     listener: Any = field(default=None, init=False)
     port: IListeningPort | None = field(default=None, init=False)
@@ -87,11 +89,10 @@ class Cluster:
         Raises:
             StartFailed: the address cannot be had.
         """
-        endpoint = self.config.listen.endpoint
-        if isinstance(self.config.listen, TcpAddress):
-            endpoint += f":backlog={BACKLOG}"
-        self.listener = listening(endpoint, self.factory, reactor=self.reactor)
-        self.listener.endpoint = NotedEndpoint(self.listener.endpoint, self._listens)
+        endpoint = NotedEndpoint(self._endpoint(), self._listens)
+        self.listener = StreamServerEndpointService(endpoint, self.factory)
+        # As strports.service does it; otherwise an address that is taken is logged and nothing else.
+        self.listener._raiseSynchronously = True
         try:
             self.listener.startService()
         except CannotListenError as error:
@@ -100,12 +101,20 @@ class Cluster:
                 f"{_reason(error)}"
             ) from error
 
+    def _endpoint(self) -> IStreamServerEndpoint:
+        address = self.config.listen
+        if isinstance(address, UnixAddress):
+            return UnixEndpoint(self.reactor, address.path, self.backlog)
+        description = f"{address.endpoint}:backlog={self.backlog}"
+        endpoint: IStreamServerEndpoint = serverFromString(self.reactor, description)
+        return endpoint
+
     def _listens(self, port: IListeningPort) -> None:
         self.port = port
         address = self.config.listen
         if isinstance(address, TcpAddress) and address.port == 0:
             taken: Any = port.getHost()
-            address = TcpAddress(address.host, taken.port)
+            address = address.with_port(taken.port)
         self.log.info(
             "cluster {cluster} listens on {address} before {nodes} nodes",
             cluster=self.config.name,
@@ -145,7 +154,7 @@ def _reason(error: CannotListenError) -> str:
     """Why an address cannot be had, in the system's words, with what helps."""
     problem = error.socketError
     text = getattr(problem, "strerror", None) or str(problem)
-    if "in use" in text:
+    if "in use" in text and isinstance(error.port, int):
         return f"{text.lower()} (see who has it: ss -ltnp 'sport = :{error.port}')"
     return text.lower()
 
@@ -214,7 +223,13 @@ class ProxyService(Service):
         super().startService()
         outbox = Outbox()
         try:
-            self._carriage = carriage_for(self._proxy.transport, self._reactor, outbox)
+            self._carriage = carriage_for(
+                self._proxy.transport,
+                self._reactor,
+                outbox,
+                self._proxy.linger_timeout,
+                self._proxy.max_lingering,
+            )
         except ImportError as error:
             raise StartFailed(
                 "transport 'hub' needs the compiled parts and epoll, which are not here: "
@@ -256,7 +271,8 @@ class ProxyService(Service):
             config.empty_hash_tag,
         )
         admission = Admission(config.max_connections, self._admission)
-        facts = ClusterFacts(admission, getattr(config.listen, "port", 0))
+        port = getattr(config.listen, "port", 0)
+        facts = ClusterFacts(admission, port, config.max_command_names)
         flow = RedisFlow(
             config.name,
             outbox,
@@ -269,7 +285,8 @@ class ProxyService(Service):
         facts.flow = flow
         factory = ClientConnFactory(flow, carriage, admission, next_number)
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
-        cluster = Cluster(config, carriage, flow, factory, pools, self._reactor)
+        backlog = self._proxy.backlog
+        cluster = Cluster(config, carriage, flow, factory, pools, backlog, self._reactor)
         flow.dial = cluster.open
         return cluster
 
@@ -359,6 +376,22 @@ class ProxyService(Service):
             "gauge",
             "Memory held by what waits for clients and nodes; bounded by max_memory.",
         )
+        if self._carriage is not None:
+            yield (
+                "overlord_proxy_lingering",
+                {},
+                self._carriage.lingering(),
+                "gauge",
+                "Closed clients that are kept so that they can read why; bounded by max_lingering.",
+            )
+            for bound, hits in self._carriage.bound_hits().items():
+                yield (
+                    "overlord_proxy_process_bound_hits",
+                    {"bound": bound},
+                    hits,
+                    "counter",
+                    "How often somebody reached a bound of the table [proxy].",
+                )
         for cluster in self._clusters:
             yield from _measured(cluster)
 
@@ -418,6 +451,7 @@ BOUNDS = (
     "max_arg_size",
     "max_request",
     "max_reply_depth",
+    "max_command_names",
     "window_max",
     "max_unsent",
     "node_max_unsent",

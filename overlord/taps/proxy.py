@@ -16,17 +16,20 @@ from overlord import __version__
 from overlord.config import (
     ClusterConfig,
     ProxyConfig,
+    ProxyTable,
+    TcpAddress,
     UnixAddress,
     check_together,
     described,
     load_clusters,
     load_proxy,
+    stat_address,
 )
 from overlord.errors import ConfigError
 from overlord.taps import trial
 from overlord.taps.daemon import Daemon, tell
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatAddress, StatService, stat_address
+from overlord.telemetry.exposition import StatBounds, StatService
 from overlord.telemetry.metrics import Measurement, registry
 
 if TYPE_CHECKING:
@@ -67,21 +70,33 @@ def makeService(options: "Options") -> Daemon:
         started=lambda: announce(main, len(options.clusters)),
     )
     if options.stat is not None:
-        numbers = registry(lambda: chain(version(), main.measurements()))
-        is_shown = options.proxy.proxy.use_metrics
-        stat = StatService(options.stat, numbers if is_shown else None, reactor)
+        table = options.proxy.proxy
+        numbers = registry(lambda: chain(version(), main.measurements(), stat.measurements()))
+        shown = numbers if table.use_metrics else None
+        stat = StatService(options.stat, shown, reactor, stat_bounds(table))
         # First to start and last to stop: it tells load balancers that we are leaving.
         daemon.services = [stat, main]
         daemon.leaving = stat.leave
     return daemon
 
 
+def stat_bounds(table: ProxyTable) -> StatBounds:
+    """What the configuration lets clients of `stat` cost."""
+    return StatBounds(
+        timeout=table.stat_timeout,
+        max_connections=table.stat_max_connections,
+        max_request=table.stat_max_request,
+        max_body=table.stat_max_body,
+    )
+
+
 def announce(main: "ProxyService", clusters: int) -> None:
     """Log what was started, and what an operator would want to change about it."""
     log.info(
-        "overlord {version} serves {clusters} clusters ({speed}, {transport} transport)",
+        "overlord {version} serves {clusters} {what} ({speed}, {transport} transport)",
         version=__version__,
         clusters=clusters,
+        what="cluster" if clusters == 1 else "clusters",
         speed="compiled" if main.compiled else "not compiled",
         transport=main.transport_name,
     )
@@ -104,7 +119,7 @@ def version() -> Iterable[Measurement]:
     yield "overlord_proxy_version", {"version": __version__}, 1, "gauge", "Which version runs here."
 
 
-def listeners(clusters: Sequence[ClusterConfig], stat: StatAddress | None) -> list[trial.Wanted]:
+def listeners(clusters: Sequence[ClusterConfig], stat: TcpAddress | None) -> list[trial.Wanted]:
     """Every address that a start would listen on."""
     wanted = []
     for cluster in clusters:
@@ -172,7 +187,7 @@ class Options(usage.Options):
 
     clusters: tuple[ClusterConfig, ...] = ()
     proxy: ProxyConfig
-    stat: StatAddress | None = None
+    stat: TcpAddress | None = None
     warnings: tuple[str, ...] = ()
     twistd: Mapping[str, Any]
     """The options of twistd itself."""
@@ -250,12 +265,8 @@ class Options(usage.Options):
         proxy = attrs.evolve(loaded.value, **flags)
         if self["metrics"]:
             proxy = attrs.evolve(proxy, proxy=attrs.evolve(proxy.proxy, use_metrics=True))
-        if proxy.stat:
-            # Here a port without a host is on loopback, unlike the port of a cluster.
-            self.stat = stat_address(proxy.stat)
-            proxy = attrs.evolve(proxy, stat=str(self.stat))
         check_together(clusters, attrs.evolve(loaded, value=proxy))
-        self.clusters, self.proxy = clusters.value, proxy
+        self.clusters, self.proxy, self.stat = clusters.value, proxy, proxy.stat_address
         self.warnings = (*clusters.warnings, *loaded.warnings)
 
     def _is_attached(self) -> bool:

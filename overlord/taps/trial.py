@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from overlord.net.unix_port import is_left_over
+
 HINTS = {
     errno.EADDRINUSE: "address already in use (see who has it: ss -ltnp 'sport = :{port}')",
     errno.EACCES: "this user may not (ports below 1024 are for root, or need CAP_NET_BIND_SERVICE)",
@@ -67,9 +69,7 @@ def try_path(path: str) -> None:
 
     Somebody who listens there is in the way, a socket left over by a dead process is not.
     """
-    with socket.socket(socket.AF_UNIX) as visitor:
-        if visitor.connect_ex(path) == 0:
-            raise OSError(errno.EADDRINUSE, "somebody listens there already")
+    is_left_over(path)
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")

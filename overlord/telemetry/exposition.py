@@ -1,14 +1,15 @@
 """
 The HTTP site on the `stat` address: `/metrics` for Prometheus, `/healthz` for load balancers.
 
-It has no authentication, so it listens on loopback unless an address is named. It reads no bodies, holds
-few connections, and each of them for a bounded time; twisted.web answers pipelined requests in order.
+It has no authentication, and says so in the log when others than this machine can reach it. It reads no
+bodies, holds few connections, and each of them for a bounded time; twisted.web answers pipelined requests
+in order.
 """
 
-import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol as Contract
 
 from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry
@@ -27,27 +28,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from overlord.errors import StartFailed
-
-LOOPBACK = "127.0.0.1"
-"""Where we listen when only a port is given."""
-
-REQUEST_TIMEOUT = 30.0
-"""Seconds from a connection's start, or its last answer, until the next whole request has to be here."""
-
-MAX_CONNECTIONS = 64
-"""Connections at a time; one more is closed at once."""
-
-MAX_LINE = 8 * 1024
-"""Bytes of a request line or of one header line."""
-
-MAX_HEADERS = 100
-"""Header lines of a request."""
-
-MAX_HEADER_BYTES = 16 * 1024
-"""Bytes of the request line and all header lines."""
-
-MAX_BODY = 64 * 1024
-"""Bytes of a request's body, which nobody reads: they are thrown away as they come."""
+from overlord.telemetry.metrics import Measurement
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -57,47 +38,56 @@ INDEX = (
 
 METHODS = (b"GET", b"HEAD")
 
+BOUNDS = ("stat_timeout", "stat_max_connections", "stat_max_request", "stat_max_body")
+"""What our clients may reach, by the keys of the configuration."""
+
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
 
-@frozen
-class StatAddress:
+class Address(Contract):
     """Where the site listens."""
 
-    host: str
-    port: int
+    @property
+    def host(self) -> str:
+        """An IP address (without brackets) or a name."""
+
+    @property
+    def port(self) -> int:
+        """0 lets the kernel choose one."""
 
     @property
     def is_open(self) -> bool:
         """Whether others than this machine may be able to connect."""
-        return self.host not in {"localhost", "::1"} and not self.host.startswith("127.")
 
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def with_port(self, port: int) -> "Address":
+        """The same host with another port."""
 
 
-def stat_address(text: str) -> StatAddress:
-    """
-    The address that a `stat` setting means: `host:port`, `[ipv6]:port`, `:port` or `port`.
+@frozen(kw_only=True)
+class StatBounds:
+    """What its clients may cost."""
 
-    Raises ValueError with what would be right.
-    """
-    match = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:\s]*)):)?([0-9]{1,5})", text)
-    if match is None or not 0 <= int(match[3]) <= 65535:
-        raise ValueError(f"must be host:port, such as '127.0.0.1:2110', not {text!r}")
-    return StatAddress(match[1] or match[2] or LOOPBACK, int(match[3]))
+    timeout: float
+    """Seconds from a connection's start, or its last answer, until the next whole request has to be here."""
+    max_connections: int
+    """Connections at a time; one more is closed at once."""
+    max_request: int
+    """Bytes of a request line and all header lines, with the ends of the lines."""
+    max_body: int
+    """Bytes of a request's body, which nobody reads: they are thrown away as they come."""
 
 
 @define(eq=False, slots=False)
 class StatService(Service):
     """Serves the numbers of a registry, and whether we are healthy."""
 
-    address: StatAddress
+    address: Address
     registry: CollectorRegistry | None
     """What `/metrics` shows; None where the configuration switches metrics off."""
     reactor: Any
     """Of which the site needs IReactorTCP and IReactorTime."""
+    bounds: StatBounds
     is_leaving: bool = field(default=False, init=False)
     """Whether `/healthz` tells load balancers to go elsewhere."""
     site: "StatSite" = field(init=False)
@@ -105,7 +95,7 @@ class StatService(Service):
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self.site = stat_site(self._pages(), self.reactor)
+        self.site = stat_site(self._pages(), self.reactor, self.bounds)
 
     def startService(self) -> None:
         super().startService()
@@ -140,12 +130,23 @@ class StatService(Service):
         self.is_leaving = True
 
     @property
-    def bound(self) -> StatAddress:
+    def bound(self) -> Address:
         """Where it really listens: with port 0 the system chose."""
         host: Any = self.port.getHost() if self.port is not None else None
         if isinstance(host, IPv4Address | IPv6Address):
-            return StatAddress(self.address.host, host.port)
+            return self.address.with_port(host.port)
         return self.address
+
+    def measurements(self) -> Iterable[Measurement]:
+        """How often our own clients reached their bounds."""
+        for bound in BOUNDS:
+            yield (
+                "overlord_proxy_process_bound_hits",
+                {"bound": bound},
+                self.site.hits[bound],
+                "counter",
+                "How often somebody reached a bound of the table [proxy].",
+            )
 
     def _pages(self) -> dict[bytes, Callable[[Request], Answer]]:
         pages: dict[bytes, Callable[[Request], Answer]] = {
@@ -168,19 +169,21 @@ class StatService(Service):
             return 500, TEXT, b"the numbers cannot be shown, the log says why\n"
 
 
-def cannot_listen(address: StatAddress, error: Exception) -> str:
+def cannot_listen(address: Address, error: Exception) -> str:
     """The sentence for an operator whose `stat` address cannot be had."""
     cause = error.socketError if isinstance(error, CannotListenError) else error
     why = getattr(cause, "strerror", None) or str(cause)
     return f"cannot listen on {address} for 'stat': {why.lower()}"
 
 
-def stat_site(pages: dict[bytes, Callable[[Request], Answer]], clock: IReactorTime) -> "StatSite":
+def stat_site(
+    pages: dict[bytes, Callable[[Request], Answer]], clock: IReactorTime, bounds: StatBounds
+) -> "StatSite":
     """A site with one plain page for each name, and 404 for all others."""
     root = Page(lambda _: (404, TEXT, b"there is no such page, / lists those there are\n"))
     for name, answer in pages.items():
         root.putChild(name, Page(answer, missing=root))
-    return StatSite(root, clock)
+    return StatSite(root, clock, bounds)
 
 
 class Page(Resource):
@@ -220,9 +223,9 @@ class StatRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         self._body_size += len(data)
-        if self._body_size > MAX_BODY and not self._is_refused:
+        if self._body_size > self.channel.factory.bounds.max_body and not self._is_refused:
             self._is_refused = True
-            self.channel.refuse("413 Content Too Large")
+            self.channel.refuse("413 Content Too Large", "stat_max_body")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self._is_refused:
@@ -232,11 +235,13 @@ class StatRequest(Request):
 class StatChannel(HTTPChannel):
     """HTTP/1.x with our bounds."""
 
-    MAX_LENGTH = MAX_LINE
-    maxHeaders = MAX_HEADERS
-    totalHeadersSize = MAX_HEADER_BYTES
+    factory: "StatSite"
+    _head_size = 0
+    """Bytes of the request line and the header lines that have come."""
 
     def connectionMade(self) -> None:
+        # Ours counts the ends of lines too, so it is always the first to be reached.
+        self.MAX_LENGTH = self.totalHeadersSize = self.maxHeaders = self.factory.bounds.max_request
         self.factory.channels.add(self)
         super().connectionMade()
 
@@ -244,11 +249,27 @@ class StatChannel(HTTPChannel):
         # HTTPChannel's own starts its timer anew with each byte, which lets a drip hold a connection.
         LineReceiver.dataReceived(self, data)
 
-    def lineLengthExceeded(self, _line: bytes) -> None:
-        self.refuse("431 Request Header Fields Too Large")
+    def lineReceived(self, line: bytes) -> None:
+        self._head_size += len(line) + len(self.delimiter)
+        if self._head_size > self.factory.bounds.max_request:
+            self.lineLengthExceeded(line)
+        else:
+            super().lineReceived(line)
 
-    def refuse(self, status: str) -> None:
+    def allHeadersReceived(self) -> None:
+        self._head_size = 0
+        super().allHeadersReceived()
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        self.refuse("431 Request Header Fields Too Large", "stat_max_request")
+
+    def timeoutConnection(self) -> None:
+        self.factory.hits["stat_timeout"] += 1
+        super().timeoutConnection()
+
+    def refuse(self, status: str, bound: str) -> None:
         """Say why, and close."""
+        self.factory.hits[bound] += 1
         self.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
         self.loseConnection()
 
@@ -263,14 +284,17 @@ class StatSite(Site):
     noisy = False
     protocol = StatChannel  # type: ignore[assignment]  # no TLS, so no choice of protocols
 
-    def __init__(self, root: Resource, clock: IReactorTime) -> None:
+    def __init__(self, root: Resource, clock: IReactorTime, bounds: StatBounds) -> None:
         super().__init__(
             root,
             requestFactory=StatRequest,
             parsePOSTFormSubmission=False,
-            timeout=REQUEST_TIMEOUT,
+            timeout=bounds.timeout,
             reactor=clock,
         )
+        self.bounds = bounds
+        self.hits: Counter[str] = Counter()
+        """How often each of `BOUNDS` was reached."""
         self.channels: set[StatChannel] = set()
 
     def startFactory(self) -> None:
@@ -283,4 +307,7 @@ class StatSite(Site):
         """Write nothing: requests are not logged."""
 
     def buildProtocol(self, addr: Any) -> Any:
-        return super().buildProtocol(addr) if len(self.channels) < MAX_CONNECTIONS else None
+        if len(self.channels) >= self.bounds.max_connections:
+            self.hits["stat_max_connections"] += 1
+            return None
+        return super().buildProtocol(addr)

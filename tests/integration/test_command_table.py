@@ -302,6 +302,7 @@ FACTS = SimpleNamespace(
     connected_clients=1,
     max_clients=100,
     max_client_name=64,
+    max_command_names=1024,
     connections_received=1,
     commands_processed=1,
     used_memory=1 << 20,

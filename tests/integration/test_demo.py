@@ -82,7 +82,7 @@ def start(tmp_path):
 
 def serves(demo):
     wait_until(
-        lambda: "serves 1 clusters" in demo.said() or demo.child.poll() is not None,
+        lambda: "serves 1 cluster " in demo.said() or demo.child.poll() is not None,
         "there is no page",
     )
     assert demo.child.poll() is None, demo.said()
@@ -97,7 +97,7 @@ def test_it_serves_and_says_how(start, server):
 
     assert f"redis-cli -p {demo.port} mset" in page
     assert f"http://127.0.0.1:{demo.stat}/metrics" in page
-    assert "serves 1 clusters" in log
+    assert "serves 1 cluster " in log
     ports = re.findall(r"127\.0\.0\.1:(\d+)  (?:redis|valkey)-server [0-9.]+, pid", page)
     assert len(ports) == 2
     for port in ports:

@@ -241,7 +241,7 @@ def test_the_log_is_for_people_by_itself(proxy, twistd):
 
     form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d (info    |warn    ) [a-zA-Z.]+: .+"
     assert [line for line in lines if not re.fullmatch(form, line)] == []
-    assert any("overlord 0.1.0 serves 1 clusters" in line for line in lines)
+    assert any("overlord 0.1.0 serves 1 cluster " in line for line in lines)
     assert any("nothing is compiled" in line for line in lines)
 
 
@@ -276,7 +276,7 @@ def test_sigusr1_begins_a_fresh_log(proxy):
     wait_until((proxy.folder / "proxy.log.1").exists, "it does not rotate")
     wait_until(lambda: "fresh log" in proxy.said("proxy.log"), "nothing is written")
 
-    assert "serves 1 clusters" in proxy.said("proxy.log.1")
+    assert "serves 1 cluster " in proxy.said("proxy.log.1")
     assert proxy.answers()
 
 

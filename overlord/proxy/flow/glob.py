@@ -2,8 +2,9 @@ r"""
 Redis' patterns for names: `*`, `?`, `[a-z]`, `[^a]`, `\x`.
 
 A regular expression made of a client's pattern could take for ever (`*a*a*a*a`), so the pattern is
-matched by hand: when something does not fit, only the last star can give way, which bounds the time
-by the length of the pattern times that of the name.
+matched by hand: when something does not fit, only the last star can give way, and stars in a row are
+one. So a name of n letters is compared with at most n letters and n + 1 stars of the pattern from each
+place: the time goes by the name, whatever the length of the pattern.
 
 Source: `stringmatchlen` in Redis' util.c.
 """
@@ -13,6 +14,18 @@ from collections.abc import Container
 from attrs import define, field
 
 ANY_LETTER = range(256)
+LONGEST_SET = len("[^]") + 2 * len(ANY_LETTER)
+"""Bytes of a set that names every letter once, each behind a backslash."""
+
+
+def longest_useful_pattern(longest_name: int) -> int:
+    """
+    Bytes within which everything can be said that fits a name of this length.
+
+    That is a set for each letter, and a star before, between and behind them; more fits nothing, or says
+    the same twice.
+    """
+    return longest_name * (LONGEST_SET + 1) + 1
 
 
 @define(eq=False)
@@ -31,7 +44,8 @@ class Glob:
             index += 1
             match letter:
                 case 0x2A:  # *
-                    self._tokens.append(None)
+                    if self._tokens[-1:] != [None]:
+                        self._tokens.append(None)
                 case 0x3F:  # ?
                     self._tokens.append(ANY_LETTER)
                 case 0x5B:  # [
@@ -61,7 +75,8 @@ class Glob:
                 at, place = star + 1, star_place
             else:
                 return False
-        return all(token is None for token in tokens[at:])
+        left = len(tokens) - at
+        return left == 0 or (left == 1 and tokens[at] is None)
 
 
 def _letters(pattern: bytes, index: int) -> tuple[Container[int], int]:

@@ -158,7 +158,7 @@ def _client(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnsw
 
 
 def _command(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
-    return LocalAnswer(answer_command(argv, session.protocol))
+    return LocalAnswer(answer_command(argv, session.protocol, facts))
 
 
 def _info(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:

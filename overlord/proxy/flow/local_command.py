@@ -3,6 +3,10 @@ COMMAND: what the proxy says about commands, from its table, in the shape of Red
 
 What the proxy refuses is not listed: it is as if the server did not have it. GETKEYS finds keys in
 refused commands as well.
+
+All of it costs what the question costs, times a constant: whole answers are kept ready, and a pattern is
+compared in the time of the names. Only INFO and DOCS give a large answer for each small name, so their
+number is bounded, by the key `max_command_names`.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,10 +15,11 @@ from functools import cache
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Command, Keys, Kind
-from overlord.proxy.flow.glob import Glob
+from overlord.proxy.flow.glob import Glob, longest_useful_pattern
 from overlord.proxy.flow.keys import BY_NAME, has_right_arity, keys_and_access, row_of
 from overlord.proxy.flow.redis_command_docs import DOCS
 from overlord.proxy.flow.redis_commands import COMMANDS
+from overlord.proxy.flow.session import ProxyFacts
 from overlord.wire.resp_encode import Set, Simple, Value, encode, error
 
 NO_SUCH_COMMAND = error(b"ERR Invalid command specified")
@@ -22,15 +27,14 @@ NO_KEYS = error(b"ERR The command has no key arguments")
 BAD_COUNT = error(b"ERR Invalid number of arguments specified for command")
 BAD_ARGUMENTS = error(b"ERR Invalid arguments specified for command")
 
-MAX_PATTERN = 1024
-"""Bytes of a pattern for names, which are much shorter."""
-MAX_NAMES = 1024
-"""Names in one question: more than twice as many as there are, so that it cannot keep us busy."""
-
-PATTERN_TOO_LONG = error(b"ERR a pattern has at most %d bytes" % MAX_PATTERN)
-TOO_MANY_NAMES = error(b"ERR at most %d command names can be asked for at once" % MAX_NAMES)
-
 SERVED = tuple(row for row in COMMANDS if row.kind is not Kind.REFUSED)
+
+MAX_PATTERN = longest_useful_pattern(max(len(row.name) for row in SERVED))
+"""
+Bytes of a pattern for names. What fits any name at all can be said within this length, so that nobody
+can need more, and it needs no key.
+"""
+PATTERN_TOO_LONG = error(b"ERR a pattern has at most %d bytes" % MAX_PATTERN)
 
 CATEGORIES = (
     *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap"),
@@ -86,7 +90,7 @@ HELP = (
 )
 
 
-def answer_command(argv: list[bytes], protocol: int) -> bytes:
+def answer_command(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     """
     The reply to `COMMAND ...`.
 
@@ -94,7 +98,7 @@ def answer_command(argv: list[bytes], protocol: int) -> bytes:
         CommandRejected: the reply is an error.
 
     """
-    return _ANSWERS[row_of(argv).name](argv, protocol)
+    return _ANSWERS[row_of(argv).name](argv, protocol, facts)
 
 
 def categories(row: Command) -> list[str]:
@@ -120,7 +124,7 @@ def categories(row: Command) -> list[str]:
 _CONTAINERS = {row.name.partition(b"|")[0] for row in SERVED if b"|" in row.name}
 
 
-def _all(argv: list[bytes], protocol: int) -> bytes:
+def _all(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     return _encoded_entries(protocol)
 
 
@@ -129,14 +133,14 @@ def _encoded_entries(protocol: int) -> bytes:
     return encode([_entry(row) for row in _top(SERVED)], protocol)
 
 
-def _count(argv: list[bytes], protocol: int) -> bytes:
+def _count(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     return encode(len(_top(SERVED)), protocol)
 
 
-def _info(argv: list[bytes], protocol: int) -> bytes:
+def _info(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     if len(argv) == 2:
         return _encoded_entries(protocol)
-    rows = _asked(argv[2:])
+    rows = _asked(argv[2:], facts)
     return b"*%d\r\n" % len(rows) + b"".join(_encoded_entry(row, protocol) for row in rows)
 
 
@@ -145,10 +149,10 @@ def _encoded_entry(row: Command | None, protocol: int) -> bytes:
     return encode(None if row is None else _entry(row), protocol)
 
 
-def _docs(argv: list[bytes], protocol: int) -> bytes:
+def _docs(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     if len(argv) == 2:
         return _encoded_docs(protocol)
-    rows = _asked(argv[2:])
+    rows = _asked(argv[2:], facts)
     return encode(_documents(row for row in rows if row is not None), protocol)
 
 
@@ -157,7 +161,7 @@ def _encoded_docs(protocol: int) -> bytes:
     return encode(_documents(_top(SERVED)), protocol)
 
 
-def _list(argv: list[bytes], protocol: int) -> bytes:
+def _list(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     chosen: Iterable[Command]
     if len(argv) == 2:
         chosen = SERVED
@@ -183,11 +187,11 @@ def _filtered(by: bytes, wanted: bytes) -> list[Command]:
     raise CommandRejected(errors.SYNTAX_ERROR)
 
 
-def _getkeys(argv: list[bytes], protocol: int) -> bytes:
+def _getkeys(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     return encode([argv[2 + index] for index, _ in _keys(argv[2:])], protocol)
 
 
-def _getkeysandflags(argv: list[bytes], protocol: int) -> bytes:
+def _getkeysandflags(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     found: list[Value] = [
         [argv[2 + index], Set([Simple(word.encode()) for word in access.split()])]
         for index, access in _keys(argv[2:])
@@ -215,14 +219,18 @@ def _keys(argv: list[bytes]) -> list[tuple[int, str]]:
         raise CommandRejected(BAD_ARGUMENTS) from rejected
 
 
-def _help(argv: list[bytes], protocol: int) -> bytes:
+def _help(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
     return encode([Simple(line) for line in HELP], protocol)
 
 
-def _asked(names: list[bytes]) -> list[Command | None]:
+def _asked(names: list[bytes], facts: ProxyFacts) -> list[Command | None]:
     """The rows with these names, None for what is unknown or refused."""
-    if len(names) > MAX_NAMES:
-        raise CommandRejected(TOO_MANY_NAMES)
+    if len(names) > facts.max_command_names:
+        facts.reached("max_command_names")
+        bound = facts.max_command_names
+        raise CommandRejected(
+            error(b"ERR at most %d command names can be asked for at once" % bound)
+        )
     rows = [BY_NAME.get(name.upper()) for name in names]
     return [None if row is None or row.kind is Kind.REFUSED else row for row in rows]
 
@@ -288,7 +296,7 @@ def _document(row: Command) -> Value:
     return document
 
 
-_ANSWERS: dict[bytes, Callable[[list[bytes], int], bytes]] = {
+_ANSWERS: dict[bytes, Callable[[list[bytes], int, ProxyFacts], bytes]] = {
     b"COMMAND": _all,
     b"COMMAND|COUNT": _count,
     b"COMMAND|INFO": _info,

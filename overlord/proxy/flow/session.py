@@ -88,6 +88,10 @@ class ProxyFacts(Protocol):
         """Bytes that a client may use for each of its names."""
 
     @property
+    def max_command_names(self) -> int:
+        """Names that one question about commands may ask for."""
+
+    @property
     def connections_received(self) -> int:
         """Clients since the start."""
 
@@ -106,6 +110,9 @@ class ProxyFacts(Protocol):
     @property
     def nodes_up(self) -> int:
         """Nodes that can be reached."""
+
+    def reached(self, bound: str) -> None:
+        """Count that a client has reached the bound of this name."""
 
     def now(self) -> float:
         """Seconds since 1970."""

@@ -3,13 +3,12 @@
 import pytest
 from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
-    UNIXServerEndpoint,
     serverFromString,
 )
 from twisted.internet.testing import MemoryReactorClock
 
 from overlord.config import TcpAddress, UnixAddress
-from overlord.config.address import MAX_UNIX_PATH, tcp_address, unix_address
+from overlord.config.address import MAX_UNIX_PATH, stat_address, tcp_address, unix_address
 
 
 @pytest.mark.parametrize(
@@ -51,6 +50,39 @@ def test_tcp_addresses(written: str, meant: TcpAddress) -> None:
 def test_what_is_no_tcp_address_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r"^must "):
         tcp_address(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2110", TcpAddress("127.0.0.1", 2110)),
+        (":2110", TcpAddress("127.0.0.1", 2110)),
+        ("0.0.0.0:2110", TcpAddress("0.0.0.0", 2110)),
+        ("localhost:0", TcpAddress("localhost", 0)),
+        ("[::1]:2110", TcpAddress("::1", 2110)),
+    ],
+)
+def test_numbers_without_a_host_are_for_this_machine(written: str, meant: TcpAddress) -> None:
+    assert stat_address(written) == meant
+
+
+@pytest.mark.parametrize("written", ["", "a", "a:b", "1:65536", "65536", "a b:1", ":-1", "[]:1"])
+def test_what_is_no_address_of_numbers_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"^must ") as wrong:
+        stat_address(written)
+
+    assert str(wrong.value) == (
+        "must be 'host:port', '[v6 address]:port', ':port' or 'port' with a port up to 65535,"
+        f" not {written!r}"
+    )
+
+
+def test_which_addresses_are_open_to_others() -> None:
+    here = ("127.0.0.1", "127.9.9.9", "localhost", "::1")
+    others = ("0.0.0.0", "::", "10.0.0.1", "stats")
+
+    assert [TcpAddress(host, 1).is_open for host in here] == [False] * 4
+    assert [TcpAddress(host, 1).is_open for host in others] == [True] * 4
 
 
 def test_ipv6_without_brackets_is_refused_with_what_would_be_right() -> None:
@@ -107,11 +139,3 @@ def test_twisted_reads_our_tcp_endpoints(host: str) -> None:
 
     assert isinstance(endpoint, TCP4ServerEndpoint)
     assert (endpoint._interface, endpoint._port) == (host, 7000)
-
-
-@pytest.mark.parametrize("path", ["/run/users.sock", "/run/a:b=c\\d e", "/run/=:"])
-def test_twisted_reads_our_unix_endpoints(path: str) -> None:
-    endpoint = serverFromString(MemoryReactorClock(), UnixAddress(path).endpoint)
-
-    assert isinstance(endpoint, UNIXServerEndpoint)
-    assert endpoint._address == path

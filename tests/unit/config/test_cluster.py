@@ -6,6 +6,7 @@ import pytest
 from overlord.config import (
     ClusterConfig,
     ServerConfig,
+    UnixAddress,
     clusters_from_text,
     problems,
 )
@@ -68,6 +69,7 @@ def test_the_defaults() -> None:
         "max_arg_size": 536870912,
         "max_request": 1073741824,
         "greet_nodes": True,
+        "max_command_names": 1024,
         "max_reply_depth": 128,
         "window_start": 16,
         "window_max": 1024,
@@ -140,6 +142,7 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
         ("node_connections", "65", "node_connections: must be from 1 to 64, not 65"),
         ("node_connections", "2.0", "node_connections: must be a whole number, not 2.0"),
         ("node_connections", '"2"', "node_connections: must be a whole number, not '2'"),
+        ("max_command_names", "0", "max_command_names: must be from 1 to 65536, not 0"),
         ("max_args", "true", "max_args: must be a whole number, not true"),
         ("ping_auto_eject", "1", "ping_auto_eject: must be true or false, not 1"),
         ("read_timeout", "-1", "read_timeout: must be from 1ms to 24h, not -1"),
@@ -285,7 +288,7 @@ def test_a_unix_socket_can_be_listened_on() -> None:
     """`listen_proto = "unix"` never worked in the Go program (#20)."""
     cluster = read(listen_proto='"unix"', listen_addr='"/run/users.sock"')
 
-    assert cluster.listen.endpoint == "unix:/run/users.sock"
+    assert cluster.listen == UnixAddress("/run/users.sock")
 
 
 def test_hash_tags_can_be_switched_off() -> None:

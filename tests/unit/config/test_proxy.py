@@ -43,6 +43,13 @@ def test_an_empty_file_is_the_defaults() -> None:
             "write_timeout": 0.0,
             "max_connections": 0,
             "use_metrics": True,
+            "stat_timeout": 30.0,
+            "stat_max_connections": 64,
+            "stat_max_request": 16 << 10,
+            "stat_max_body": 64 << 10,
+            "backlog": 1024,
+            "linger_timeout": 1.0,
+            "max_lingering": 1024,
             "transport": "auto",
             "drain_timeout": 10.0,
             "max_memory": 4 << 30,
@@ -63,6 +70,13 @@ def test_every_key_is_read() -> None:
         write_timeout = "1m"
         max_connections = 1000
         use_metrics = false
+        stat_timeout = "5s"
+        stat_max_connections = 2
+        stat_max_request = "8KiB"
+        stat_max_body = 0
+        backlog = 65535
+        linger_timeout = "1ms"
+        max_lingering = 0
         Transport = "hub"
         drain_timeout = "3s"
         max_memory = "512MiB"
@@ -83,6 +97,13 @@ def test_every_key_is_read() -> None:
             write_timeout=60.0,
             max_connections=1000,
             use_metrics=False,
+            stat_timeout=5.0,
+            stat_max_connections=2,
+            stat_max_request=8192,
+            stat_max_body=0,
+            backlog=65535,
+            linger_timeout=0.001,
+            max_lingering=0,
             transport="hub",
             drain_timeout=3.0,
             max_memory=512 << 20,
@@ -92,7 +113,9 @@ def test_every_key_is_read() -> None:
     assert loaded.value.stat_address == TcpAddress("::1", 2110)
 
 
-@pytest.mark.parametrize("key", ["read_timeout", "write_timeout", "drain_timeout"])
+@pytest.mark.parametrize(
+    "key", ["read_timeout", "write_timeout", "drain_timeout", "linger_timeout", "stat_timeout"]
+)
 def test_numbers_are_seconds_and_a_warning_says_so(key: str) -> None:
     """The Go program's files promise milliseconds beside them, and it takes seconds (#19)."""
     loaded = proxy_from_text(f"[proxy]\n{key} = 2", "p.toml")
@@ -119,13 +142,20 @@ def test_keys_without_meaning_are_warnings() -> None:
 
 def test_all_mistakes_are_reported_at_once() -> None:
     text = """
-        stat = "2110"
+        stat = "here"
         debug = 1
         log = 3
         stats = ""
         [proxy]
         read_timeout = -1
         drain_timeout = 0
+        linger_timeout = 0
+        max_lingering = 1000001
+        backlog = 65536
+        stat_max_connections = 0
+        stat_max_request = "1B"
+        stat_max_body = -1
+        stat_timeout = "25h"
         max_connections = "many"
         max_memory = "4GB"
         transport = "hubs"
@@ -137,6 +167,13 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "p.toml: log: must be a text in quotes, not 3",
         "p.toml: proxy.read_timeout: must be from 0 to 24h, not -1",
         "p.toml: proxy.max_connections: must be a whole number, not 'many'",
+        "p.toml: proxy.stat_timeout: must be from 1ms to 24h, not '25h'",
+        "p.toml: proxy.stat_max_connections: must be from 1 to 1000000, not 0",
+        "p.toml: proxy.stat_max_request: must be from 256B to 1MiB, not '1B'",
+        "p.toml: proxy.stat_max_body: must be from 0 to 1GiB, not -1",
+        "p.toml: proxy.backlog: must be from 1 to 65535, not 65536",
+        "p.toml: proxy.linger_timeout: must be from 1ms to 24h, not 0",
+        "p.toml: proxy.max_lingering: must be from 0 to 1000000, not 1000001",
         (
             "p.toml: proxy.transport: must be 'auto', 'hub' or 'twisted', not 'hubs' (did you mean"
             " 'hub'?)"
@@ -146,8 +183,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "p.toml: proxy: there is no key 'tansport' (did you mean 'transport'?)",
         "p.toml: there is no key 'stats' (did you mean 'stat'?)",
         (
-            "p.toml: stat: must be 'host:port', '[v6 address]:port' or ':port' with a port up to 65535,"
-            " not '2110'"
+            "p.toml: stat: must be 'host:port', '[v6 address]:port', ':port' or 'port' with a port up"
+            " to 65535, not 'here'"
         ),
     ]
 
@@ -169,6 +206,16 @@ def test_metrics_and_a_cluster_on_one_port_are_a_problem() -> None:
             " as '127.0.0.1:7000' does"
         )
     ]
+
+
+@pytest.mark.parametrize("stat", ["7000", ":7000"])
+def test_a_port_alone_is_that_of_loopback_for_the_overlap_too(stat: str) -> None:
+    proxy = proxy_from_text(f'stat = "{stat}"')
+    elsewhere = clusters_from_text(CLUSTER.replace(":7000", "192.0.2.1:7000"))
+
+    check_together(elsewhere, proxy)
+    with pytest.raises(ConfigError, match=f"as '{stat}' does"):
+        check_together(clusters_from_text(CLUSTER), proxy)
 
 
 @pytest.mark.parametrize("text", ["", 'stat = "127.0.0.1:7001"'])

@@ -30,6 +30,9 @@ node_connections = 1
 """
 
 
+LINGER_TIMEOUT, MAX_LINGERING = 1.0, 16
+
+
 class FakeReactor(Clock):
     """Time that stands still, and the list of who is read from."""
 
@@ -91,7 +94,7 @@ class Bare:
     def __init__(self):
         self.reactor = FakeReactor()
         self.outbox = Outbox()
-        self.facts = ClusterFacts(Admission(0), 7000)
+        self.facts = ClusterFacts(Admission(0), 7000, 1024)
         self.flow = RedisFlow(
             "users",
             self.outbox,
@@ -116,7 +119,7 @@ class House(Bare):
 
     def __init__(self, hub_class):
         super().__init__()
-        self.hub = hub_class(self.reactor, self.outbox)
+        self.hub = hub_class(self.reactor, self.outbox, LINGER_TIMEOUT, MAX_LINGERING)
         self.hub.start()
         self._numbers = iter(range(1, 1 << 20))
         self._peers = []

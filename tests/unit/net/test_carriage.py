@@ -8,13 +8,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from overlord.net.carriage import (
-    LINGER_SECONDS,
     WRITE_SIZE,
     StreamProtocol,
     TwistedCarriage,
     carriage_for,
 )
 from overlord.wire.stream import ABORTING, FINISHING
+
+LINGER_TIMEOUT, MAX_LINGERING = 1.0, 2
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
@@ -58,7 +59,7 @@ class Wire(StringTransport):
 
 @pytest.fixture
 def carriage(bare):
-    built = TwistedCarriage(bare.reactor, bare.outbox)
+    built = TwistedCarriage(bare.reactor, bare.outbox, LINGER_TIMEOUT, MAX_LINGERING)
     built.start()
     return built
 
@@ -204,12 +205,21 @@ class HalfOpen(Wire):
 
 
 @pytest.fixture
-def wrong(bare, connect):
-    """A client that has sent something wrong."""
-    made = connect(bare.flow.new_client(1), HalfOpen)
-    made[0].dataReceived(b"*1\r\n$-5\r\n")
-    bare.reactor.advance(0)
-    return made
+def send_wrong(bare, connect):
+    """A client comes, and has sent something wrong."""
+
+    def sent():
+        made = connect(bare.flow.new_client(1), HalfOpen)
+        made[0].dataReceived(b"*1\r\n$-5\r\n")
+        bare.reactor.advance(0)
+        return made
+
+    return sent
+
+
+@pytest.fixture
+def wrong(send_wrong):
+    return send_wrong()
 
 
 def test_a_client_that_goes_on_sending_can_read_why_it_was_closed(bare, wrong):
@@ -225,15 +235,34 @@ def test_a_client_that_goes_on_sending_can_read_why_it_was_closed(bare, wrong):
     assert (wire.write_is_closed, wire.disconnecting, wire.aborted) == (True, False, False)
 
 
-def test_a_client_that_never_stops_sending_is_cut_off_after_a_second(bare, wrong):
+def test_a_client_that_never_stops_sending_is_cut_off_after_a_second(bare, carriage, wrong):
     """Just before it may still send, just after it is gone."""
     _, wire = wrong
 
-    bare.reactor.advance(LINGER_SECONDS - 0.01)
+    bare.reactor.advance(LINGER_TIMEOUT - 0.01)
     assert not wire.aborted
 
     bare.reactor.advance(0.01)
     assert wire.aborted
+    assert carriage.bound_hits() == {"linger_timeout": 1, "max_lingering": 0}
+
+
+def test_closed_clients_are_kept_up_to_a_bound(bare, carriage, send_wrong):
+    """`max_lingering`: as many are kept, one more is closed at once; who leaves makes room."""
+    kept = [send_wrong() for _ in range(MAX_LINGERING)]
+    assert [wire.disconnecting for _, wire in kept] == [False] * MAX_LINGERING
+    assert carriage.lingering() == MAX_LINGERING
+
+    _, beyond = send_wrong()
+    assert (beyond.write_is_closed, beyond.disconnecting) == (False, True)
+    assert carriage.lingering() == MAX_LINGERING
+    assert carriage.bound_hits() == {"linger_timeout": 0, "max_lingering": 1}
+
+    kept[0][0].connectionLost(Failure(ConnectionDone()))
+    assert carriage.lingering() == MAX_LINGERING - 1
+    _, late = send_wrong()
+    assert (late.write_is_closed, late.disconnecting) == (True, False)
+    assert carriage.bound_hits() == {"linger_timeout": 0, "max_lingering": 1}
 
 
 def test_a_closed_client_that_leaves_by_itself_leaves_no_timer(bare, wrong):
@@ -322,7 +351,7 @@ def test_stopping_ends_all_connections_and_leaves_no_delayed_call(bare, carriage
 
 def test_twisted_is_taken_where_it_is_wanted(bare):
     """`transport = "twisted"` needs nothing compiled."""
-    assert carriage_for("twisted", bare.reactor, bare.outbox).name == "twisted"
+    assert carriage_for("twisted", bare.reactor, bare.outbox, 1.0, 16).name == "twisted"
 
 
 def test_the_hub_is_taken_where_it_is_there(bare):
@@ -330,9 +359,9 @@ def test_the_hub_is_taken_where_it_is_there(bare):
     try:
         import overlord.net.hub as _  # noqa: F401
     except ImportError:
-        assert carriage_for("auto", bare.reactor, bare.outbox).name == "twisted"
+        assert carriage_for("auto", bare.reactor, bare.outbox, 1.0, 16).name == "twisted"
         with pytest.raises(ImportError, match="it exists compiled only"):
-            carriage_for("hub", bare.reactor, bare.outbox)
+            carriage_for("hub", bare.reactor, bare.outbox, 1.0, 16)
     else:
         for transport in ("auto", "hub"):
-            assert carriage_for(transport, bare.reactor, bare.outbox).name == "hub"
+            assert carriage_for(transport, bare.reactor, bare.outbox, 1.0, 16).name == "hub"

@@ -22,6 +22,9 @@ import overlord  # noqa: E402
 from overlord.proxy.flow.requests import RedisClient  # noqa: E402
 from overlord.wire.stream import ABORTING, Carrier  # noqa: E402
 
+LINGER_TIMEOUT, MAX_LINGERING = 1.0, 16
+"""As the hub of `house` has them."""
+
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 TIME = b"*1\r\n$4\r\nTIME\r\n"
@@ -380,7 +383,7 @@ def test_the_epoll_is_made_at_the_start_and_not_before(house):
     """Programs such as twistd fork between makeService and startService: nothing may be open by then."""
     before = descriptors()
 
-    hub = hub_module.Hub(house.reactor, house.outbox)
+    hub = hub_module.Hub(house.reactor, house.outbox, LINGER_TIMEOUT, MAX_LINGERING)
 
     assert hub.fileno() == -1
     assert descriptors() == before
@@ -545,12 +548,13 @@ def test_a_client_that_never_stops_sending_is_cut_off_after_a_second(house, read
     client.peer.send(b"*1\r\n$-5\r\n")
     house.settle()
 
-    house.reactor.advance(hub_module.LINGER_SECONDS - 0.01)
+    house.reactor.advance(LINGER_TIMEOUT - 0.01)
     assert house.hub.connections() == 1
 
     house.reactor.advance(0.01)
     house.settle()
     assert house.hub.connections() == 0
+    assert house.hub.bound_hits() == {"linger_timeout": 1, "max_lingering": 0}
     assert house.reactor.getDelayedCalls() == []
 
 
@@ -565,6 +569,26 @@ def test_a_closed_client_that_leaves_by_itself_leaves_no_timer(house):
 
     assert house.reactor.getDelayedCalls() == []
     assert house.hub.connections() == 0
+    assert house.hub.bound_hits() == {"linger_timeout": 0, "max_lingering": 0}
+
+
+def test_closed_clients_are_kept_up_to_a_bound(house, read):
+    """`max_lingering`: as many are kept, one more is cut off at once; who leaves makes room."""
+    clients = [house.client(tcp=True) for _ in range(MAX_LINGERING + 2)]
+
+    for client in clients[: MAX_LINGERING + 1]:
+        client.peer.send(b"*1\r\n$-5\r\n")
+        house.settle()
+    assert (house.hub.lingering(), house.hub.connections()) == (MAX_LINGERING, MAX_LINGERING + 1)
+    assert read(clients[MAX_LINGERING].peer) == b"-ERR Protocol error: invalid bulk length\r\n"
+    assert read(clients[MAX_LINGERING].peer) is None
+    assert house.hub.bound_hits() == {"linger_timeout": 0, "max_lingering": 1}
+
+    clients[0].peer.close()
+    clients[-1].peer.send(b"*1\r\n$-5\r\n")
+    house.settle()
+    assert house.hub.lingering() == MAX_LINGERING
+    assert house.hub.bound_hits() == {"linger_timeout": 0, "max_lingering": 1}
 
 
 def test_one_timer_serves_all_who_linger(house):
@@ -594,7 +618,7 @@ def test_one_timer_serves_all_who_linger(house):
 def test_stopping_leaves_no_descriptor_and_no_delayed_call(house, read):
     """Whatever state its connections are in, a hub that stops leaves nothing behind."""
     before = descriptors()
-    hub = hub_module.Hub(house.reactor, house.outbox)
+    hub = hub_module.Hub(house.reactor, house.outbox, LINGER_TIMEOUT, MAX_LINGERING)
     other, house.hub = house.hub, hub
     hub.start()
     house.node()
@@ -620,7 +644,7 @@ def test_stopping_twice_is_harmless(house):
     """And so is stopping what was never started."""
     house.hub.stop()
     house.hub.stop()
-    hub_module.Hub(house.reactor, house.outbox).stop()
+    hub_module.Hub(house.reactor, house.outbox, LINGER_TIMEOUT, MAX_LINGERING).stop()
 
     assert house.reactor.readers == []
 

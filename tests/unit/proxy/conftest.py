@@ -131,7 +131,7 @@ def outbox():
 
 @pytest.fixture
 def carriage(reactor, outbox):
-    built = TwistedCarriage(reactor, outbox)
+    built = TwistedCarriage(reactor, outbox, 1.0, 1024)
     built.start()
     return built
 

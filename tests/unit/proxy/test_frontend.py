@@ -19,7 +19,7 @@ def make_factory(outbox, carriage, clusters):
     def make(admission=None):
         (config,) = clusters("node_connections = 1")
         admission = admission or Admission(0)
-        facts = ClusterFacts(admission, 7000)
+        facts = ClusterFacts(admission, 7000, 1024)
         flow = RedisFlow(
             config.name,
             outbox,

@@ -17,7 +17,7 @@ GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 @pytest.fixture
 def link(outbox, clusters):
     (config,) = clusters("node_connections = 1")
-    facts = ClusterFacts(Admission(0), 7000)
+    facts = ClusterFacts(Admission(0), 7000, 1024)
     flow = RedisFlow(
         config.name,
         outbox,

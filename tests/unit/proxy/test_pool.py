@@ -25,7 +25,7 @@ def make_pool(reactor, outbox, carriage, clusters):
     def make(more="", server="127.0.0.1:6379:1", *, greets=False):
         (config,) = clusters(more, servers=[server])
         config = evolve(config, greet_nodes=greets)
-        facts = ClusterFacts(Admission(0), 7000)
+        facts = ClusterFacts(Admission(0), 7000, 1024)
         flow = RedisFlow(
             config.name,
             outbox,

@@ -5,6 +5,7 @@ from twisted.internet import error
 from twisted.internet.error import CannotListenError
 
 from overlord.errors import StartFailed
+from overlord.proxy import service as service_module
 from overlord.proxy.service import TRIM_AFTER, MemoryWatch
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
@@ -140,6 +141,63 @@ def test_the_hub_that_is_wanted_and_not_there_fails_the_start(make_service, reac
 
 
 # Bounds and timeouts.
+
+
+def test_the_backlog_is_that_of_the_configuration(make_service, reactor):
+    """Each cluster's listener gets it."""
+    make_service("", "backlog = 77", names=("users", "posts")).startService()
+
+    assert [server[2] for server in reactor.tcpServers] == [77, 77]
+
+
+@pytest.mark.parametrize("transport", ["twisted", "auto"])
+def test_lingering_is_that_of_the_configuration(make_service, reactor, transport, monkeypatch):
+    """Whatever carries the bytes obeys both keys."""
+    given = []
+    build = service_module.carriage_for
+
+    def noted(*arguments):
+        given.append(arguments[-2:])
+        return build("twisted", *arguments[1:])
+
+    monkeypatch.setattr(service_module, "carriage_for", noted)
+
+    make_service("", "linger_timeout = '3s'\nmax_lingering = 5", transport=transport).startService()
+
+    assert given == [(3.0, 5)]
+
+
+def test_measurements_tell_of_closed_clients_that_are_kept(served):
+    """How many there are, and how often their bounds were reached."""
+    service, _, _ = served()
+
+    told = [
+        (name, labels, value)
+        for name, labels, value, _, _ in service.measurements()
+        if name in ("overlord_proxy_lingering", "overlord_proxy_process_bound_hits")
+    ]
+
+    assert told == [
+        ("overlord_proxy_lingering", {}, 0),
+        ("overlord_proxy_process_bound_hits", {"bound": "linger_timeout"}, 0),
+        ("overlord_proxy_process_bound_hits", {"bound": "max_lingering"}, 0),
+    ]
+
+
+def test_too_many_names_in_a_question_are_counted(served):
+    """`max_command_names`: just within it, and just beyond it."""
+    service, _, client = served("node_connections = 1\nmax_command_names = 1")
+
+    assert client.says(b"COMMAND INFO get\r\n")[:1] == b"*"
+    assert client.says(b"COMMAND INFO get set\r\n") == (
+        b"-ERR at most 1 command names can be asked for at once\r\n"
+    )
+
+    assert [
+        value
+        for name, labels, value, _, _ in service.measurements()
+        if name == "overlord_proxy_bound_hits" and labels["bound"] == "max_command_names"
+    ] == [1]
 
 
 def test_max_connections_of_the_process_bounds_all_clusters(make_service, reactor):

@@ -4,11 +4,13 @@ import socket
 
 import pytest
 from twisted.application.service import Service
+from twisted.logger import formatEvent, globalLogPublisher
 
 from overlord import __version__
+from overlord.config import TcpAddress
 from overlord.taps import proxy
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatAddress, StatService
+from overlord.telemetry.exposition import StatBounds, StatService
 
 CLUSTER = """
 [[clusters]]
@@ -78,7 +80,10 @@ def stderr(monkeypatch):
         (["-c", "c.toml", "--log-vl", "101"], "--log-vl must be a number from 0 to 100, not '101'"),
         (
             ["-c", "c.toml", "--stat", "here"],
-            "--stat must be host:port, such as '127.0.0.1:2110', not 'here'",
+            (
+                "--stat must be 'host:port', '[v6 address]:port', ':port' or 'port' with a port up to"
+                " 65535, not 'here'"
+            ),
         ),
         (
             ["-c", "c.toml", "--slowlog", "x"],
@@ -203,21 +208,21 @@ def test_flags_override_the_file(files):
 
     config = options.proxy
     assert (config.stat, config.log, config.log_vl, config.stdout, config.debug) == (
-        "127.0.0.1:2118",
+        "2118",
         "l",
         2,
         True,
         True,
     )
     assert config.proxy.use_metrics
-    assert options.stat == StatAddress("127.0.0.1", 2118)
+    assert options.stat == TcpAddress("127.0.0.1", 2118)
 
 
 def test_without_flags_the_file_holds(files):
     """A port alone is on loopback."""
     options = parsed("--cluster", "c.toml", "--conf", "p.toml")
 
-    assert options.stat == StatAddress("127.0.0.1", 2119)
+    assert options.stat == TcpAddress("127.0.0.1", 2119)
     assert not options.proxy.proxy.use_metrics
 
 
@@ -281,3 +286,33 @@ def test_metrics_can_be_switched_off_by_the_file(files, monkeypatch):
     ]
 
     assert [registry is None for registry in registries] == [True, False]
+
+
+def test_the_bounds_of_the_file_hold_for_the_numbers(files, monkeypatch):
+    """Each key of `[proxy]` arrives where it is obeyed, and what was reached is a metric."""
+    monkeypatch.setattr(proxy, "serve", StandIn)
+    (files / "p.toml").write_text(
+        "[proxy]\nstat_timeout = '5s'\nstat_max_connections = 6\nstat_max_request = 700\n"
+        "stat_max_body = 8\n"
+    )
+
+    daemon = proxy.makeService(parsed("-c", "c.toml", "--conf", "p.toml", "--stat", "0"))
+
+    stat = daemon.services[0]
+    assert stat.bounds == StatBounds(timeout=5.0, max_connections=6, max_request=700, max_body=8)
+    names = [family.name for family in stat.registry.collect()]
+    assert {"overlord_x", "overlord_proxy_process_bound_hits"} <= set(names)
+
+
+@pytest.mark.parametrize(("clusters", "said"), [(1, "1 cluster"), (2, "2 clusters")])
+def test_the_start_is_announced(clusters, said):
+    """A line says what is served."""
+    events = []
+    globalLogPublisher.addObserver(events.append)
+
+    proxy.announce(StandIn([], None, None), clusters)
+
+    globalLogPublisher.removeObserver(events.append)
+    assert [formatEvent(event) for event in events] == [
+        f"overlord {__version__} serves {said} (compiled, hub transport)"
+    ]

@@ -91,6 +91,16 @@ def test_a_path_where_somebody_listens(tmp_path):
         ]
 
 
+def test_a_path_of_a_file_that_is_no_socket(tmp_path):
+    """It may be somebody's data, and is left alone."""
+    path = tmp_path / "notes"
+    path.write_text("mine")
+
+    assert trial.problems([Wanted(str(path), None, "cluster 'a'")]) == [
+        f"cannot listen on unix:{path} for cluster 'a': there is a file that is no socket"
+    ]
+
+
 def test_a_path_without_a_folder(tmp_path):
     """The sentence names the folder."""
     path = f"{tmp_path}/No/sock"

@@ -5,10 +5,14 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
 
+from overlord.config import TcpAddress
 from overlord.errors import StartFailed
 from overlord.telemetry import exposition
-from overlord.telemetry.exposition import StatAddress, StatService, stat_address
+from overlord.telemetry.exposition import StatBounds, StatService
 from overlord.telemetry.metrics import Measurements
+
+HERE = TcpAddress("127.0.0.1", 2110)
+BOUNDS = StatBounds(timeout=30.0, max_connections=3, max_request=1024, max_body=2048)
 
 
 class Transport(StringTransportWithDisconnection):
@@ -27,7 +31,7 @@ def clock():
 def service(clock):
     numbers = CollectorRegistry()
     numbers.register(Measurements(lambda: [("overlord_x", {}, 1, "gauge", "Help.")]))
-    made = StatService(StatAddress("127.0.0.1", 2110), numbers, clock)
+    made = StatService(HERE, numbers, clock, BOUNDS)
     made.startService()
     return made
 
@@ -80,7 +84,7 @@ def test_metrics_come_in_the_format_that_is_asked_for(service):
 
 def test_metrics_can_be_switched_off(clock):
     """With `use_metrics = false` there is no such page; health is told all the same."""
-    service = StatService(StatAddress("127.0.0.1", 2110), None, clock)
+    service = StatService(HERE, None, clock, BOUNDS)
 
     assert (get(service, "/metrics")[0], get(service, "/healthz")[0]) == (404, 200)
 
@@ -89,7 +93,7 @@ def test_numbers_that_cannot_be_had_are_an_error_and_not_a_traceback(clock):
     """A scraper learns that something is wrong, the log learns what."""
     numbers = CollectorRegistry()
     numbers.register(Measurements(lambda: 1 / 0))
-    service = StatService(StatAddress("127.0.0.1", 2110), numbers, clock)
+    service = StatService(HERE, numbers, clock, BOUNDS)
 
     assert get(service, "/metrics") == (500, "the numbers cannot be shown, the log says why\n")
 
@@ -127,11 +131,19 @@ def test_pipelined_requests_are_answered_in_order(service):
     assert answer.endswith(exposition.INDEX)
 
 
+def hits(service):
+    """The bounds that were reached, and how often, as the metrics tell them."""
+    numbers = list(service.measurements())
+    assert {name for name, _, _, _, _ in numbers} == {"overlord_proxy_process_bound_hits"}
+    return {labels["bound"]: value for _, labels, value, _, _ in numbers if value}
+
+
 @pytest.mark.parametrize(
-    ("size", "status"), [(exposition.MAX_BODY, "200"), (exposition.MAX_BODY + 1, "413")]
+    ("size", "status", "reached"),
+    [(BOUNDS.max_body, "200", {}), (BOUNDS.max_body + 1, "413", {"stat_max_body": 1})],
 )
 @pytest.mark.parametrize("is_chunked", [True, False])
-def test_a_body_is_thrown_away_up_to_a_bound(service, size, status, is_chunked):
+def test_a_body_is_thrown_away_up_to_a_bound(service, size, status, reached, is_chunked):
     """Nobody reads bodies here, and nobody has to send an endless one."""
     head = b"GET / HTTP/1.1\r\nHost: a\r\n"
     body = b"x" * size
@@ -143,31 +155,47 @@ def test_a_body_is_thrown_away_up_to_a_bound(service, size, status, is_chunked):
     answer = ask(service, request)
 
     assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == [status]
+    assert hits(service) == reached
 
 
-def test_a_long_line_is_refused(service):
-    """Just within the bound, and just beyond it."""
+@pytest.mark.parametrize("header", [b"X: " + b"a" * 995, b"X: a\r\n" * 166 + b"X: "])
+def test_a_request_has_a_bound(service, header):
+    """One long header or many short ones: just within the bound, and just beyond it."""
     start = b"GET / HTTP/1.0\r\n"
-    within = b"X: " + b"a" * (exposition.MAX_LINE - 3)
+    room = BOUNDS.max_request - len(start + header) - len(b"\r\n\r\n")
 
-    assert ask(service, start + within + b"\r\n\r\n").split()[1] == "200"
-    assert ask(service, start + within + b"a\r\n\r\n").split()[1] == "431"
+    within = ask(service, start + header + b"a" * room + b"\r\n\r\n")
+    assert (within.split()[1], hits(service)) == ("200", {})
+
+    beyond = ask(service, start + header + b"a" * (room + 1) + b"\r\n\r\n")
+    assert (beyond.split()[1], hits(service)) == ("431", {"stat_max_request": 1})
 
 
-def test_many_headers_are_refused(service):
-    """Just within the bound, and just beyond it."""
-    start, header = b"GET / HTTP/1.0\r\n", b"X: a\r\n"
+def test_a_line_without_an_end_is_refused(service):
+    """What will never fit is not waited for."""
+    transport = connect(service)
+    transport.protocol.dataReceived(b"GET /" + b"a" * BOUNDS.max_request)
 
-    within = ask(service, start + header * exposition.MAX_HEADERS + b"\r\n")
-    beyond = ask(service, start + header * (exposition.MAX_HEADERS + 1) + b"\r\n")
+    assert transport.value().split()[1] == b"431"
+    assert not transport.connected
+    assert hits(service) == {"stat_max_request": 1}
 
-    assert (within.split()[1], beyond.split()[1]) == ("200", "400")
+
+def test_the_bound_of_a_request_is_for_each_one(service):
+    """Many small requests on one connection are no large one."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    answer = ask(service, request * 100)
+
+    assert answer.count("HTTP/1.1 200 ") == 100
+    assert hits(service) == {}
 
 
 def test_one_connection_too_many_is_closed(service):
     """The bound holds, and a place that becomes free can be had again."""
-    held = [connect(service) for _ in range(exposition.MAX_CONNECTIONS)]
+    held = [connect(service) for _ in range(BOUNDS.max_connections)]
     assert connect(service) is None
+    assert hits(service) == {"stat_max_connections": 1}
 
     held[0].loseConnection()
 
@@ -178,20 +206,21 @@ def test_a_drip_does_not_hold_a_connection(service, clock):
     """A byte now and then does not put the end of a connection off."""
     transport = connect(service)
     transport.protocol.dataReceived(b"GET / HT")
-    clock.advance(exposition.REQUEST_TIMEOUT - 1)
+    clock.advance(BOUNDS.timeout - 1)
     transport.protocol.dataReceived(b"TP")
     assert transport.connected
 
     clock.advance(1)
 
     assert not transport.connected
+    assert hits(service) == {"stat_timeout": 1}
 
 
 def test_an_answer_starts_the_time_anew(service, clock):
     """Who asks regularly may keep the connection."""
     transport = connect(service)
     for _ in range(3):
-        clock.advance(exposition.REQUEST_TIMEOUT - 1)
+        clock.advance(BOUNDS.timeout - 1)
         transport.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
     assert transport.connected
@@ -215,40 +244,9 @@ def test_a_port_in_use_stops_the_start(clock):
         raise CannotListenError(interface, port, OSError(98, "Address already in use"))
 
     clock.listenTCP = in_use
-    service = StatService(StatAddress("::1", 2110), None, clock)
+    service = StatService(TcpAddress("::1", 2110), None, clock, BOUNDS)
 
     with pytest.raises(StartFailed) as failed:
         service.startService()
 
     assert str(failed.value) == "cannot listen on [::1]:2110 for 'stat': address already in use"
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("2110", "127.0.0.1", 2110),
-        (":2110", "127.0.0.1", 2110),
-        ("0.0.0.0:2110", "0.0.0.0", 2110),
-        ("localhost:0", "localhost", 0),
-        ("[::1]:2110", "::1", 2110),
-    ],
-)
-def test_addresses(text, host, port):
-    """Without a host it is loopback."""
-    assert stat_address(text) == StatAddress(host, port)
-
-
-@pytest.mark.parametrize("text", ["", "a", "::1:2110", "a:b", "1:65536", "a b:1", ":-1", "[]:1"])
-def test_wrong_addresses(text):
-    """The message says what would be right."""
-    with pytest.raises(ValueError) as wrong:
-        stat_address(text)
-
-    assert str(wrong.value) == f"must be host:port, such as '127.0.0.1:2110', not {text!r}"
-
-
-def test_which_addresses_are_open_to_others():
-    """Loopback is for this machine only."""
-    hosts = ("127.0.0.1", "127.9.9.9", "localhost", "::1", "0.0.0.0", "::", "10.0.0.1", "stats")
-
-    assert [StatAddress(host, 1).is_open for host in hosts] == [False] * 4 + [True] * 4

@@ -7,7 +7,7 @@ import pytest
 
 from overlord.proxy.flow.glob import Glob
 from overlord.proxy.flow.local import Effect, LocalAnswer, Session, answer
-from overlord.proxy.flow.local_command import MAX_NAMES, MAX_PATTERN, SERVED
+from overlord.proxy.flow.local_command import MAX_PATTERN, SERVED
 from overlord.proxy.flow.session import REDIS_VERSION
 
 
@@ -21,6 +21,7 @@ def facts(**changes: Any) -> Any:
         "connected_clients": 5,
         "max_clients": 100,
         "max_client_name": 64,
+        "max_command_names": 3,
         "connections_received": 50,
         "commands_processed": 500,
         "used_memory": 3 << 20,
@@ -144,18 +145,53 @@ def test_names_are_bounded(session: Session, size: int, reply: bytes) -> None:
     )
 
 
-def test_questions_about_commands_are_bounded(session: Session) -> None:
-    """One question cannot keep the proxy busy, nor have it make a giant answer."""
-    for word in (b"INFO", b"DOCS"):
-        assert ask(session, b"COMMAND", word, *[b"x"] * MAX_NAMES)[:1] == b"*"
-        assert ask(session, b"COMMAND", word, *[b"x"] * (MAX_NAMES + 1)) == (
-            b"-ERR at most 1024 command names can be asked for at once\r\n"
-        )
+@pytest.mark.parametrize("word", [b"INFO", b"DOCS"])
+def test_names_in_a_question_about_commands_are_bounded(session: Session, word: bytes) -> None:
+    """`max_command_names`: as many are answered, one more is refused and counted."""
+    reached: list[str] = []
+
+    within = ask(session, b"COMMAND", word, *[b"get"] * 3, reached=reached.append)
+    assert (within[:1], reached) == (b"*", [])
+
+    beyond = ask(session, b"COMMAND", word, *[b"get"] * 4, reached=reached.append)
+    assert beyond == b"-ERR at most 3 command names can be asked for at once\r\n"
+    assert reached == ["max_command_names"]
+
+
+def test_a_pattern_is_as_long_as_it_can_need_to_be(session: Session) -> None:
+    """Every letter of the longest name may be given as a set of all letters, between stars."""
     pattern = [b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN"]
-    assert ask(session, *pattern, b"x" * MAX_PATTERN) == b"*0\r\n"
-    assert ask(session, *pattern, b"x" * (MAX_PATTERN + 1)) == (
-        b"-ERR a pattern has at most 1024 bytes\r\n"
+    longest = max((row.name for row in SERVED), key=len)
+    every = b"[^" + b"".join(b"\\%c" % letter for letter in range(256)) + b"]"
+    useful = b"*" + (every + b"*") * len(longest)
+
+    assert len(useful) == MAX_PATTERN
+    assert ask(session, *pattern, useful) == b"*0\r\n"
+    assert ask(session, *pattern, useful + b"*") == (
+        b"-ERR a pattern has at most %d bytes\r\n" % MAX_PATTERN
     )
+
+
+@pytest.mark.parametrize("pattern", [b"*" * 10_000 + b"x", b"*a" * 5_000, b"*" * 10_000])
+def test_a_pattern_costs_no_more_than_names_do(pattern: bytes) -> None:
+    """What cannot be part of a match is not looked at: a name ends the comparison."""
+    looked: list[int] = []
+
+    class Letter(int):
+        def __eq__(self, other: object) -> bool:
+            looked.append(1)
+            return int(self) == other
+
+        __hash__ = int.__hash__
+
+    glob = Glob(pattern)
+    glob._tokens = [
+        token if token is None else (Letter(next(iter(token))),)  # type: ignore[call-overload]
+        for token in glob._tokens
+    ]
+
+    assert glob.matches(b"aaaaaaaaaa") is (pattern[-1:] == b"*")
+    assert len(looked) <= 10 * 10
 
 
 def test_info_tells_about_the_proxy(session: Session) -> None:

@@ -433,7 +433,7 @@ def test_the_room_for_a_command_of_many_keys_is_given_back(world):
     world.flow.new_client(2).receive(command(many))
     for link in world.all_links():
         link.outgoing.take()
-    assert held_bytes() - before > 8 * 100_000
+    assert held_bytes() - before > 8 * 90_000
 
     world.flow.new_client(3).receive(few)
 

@@ -54,6 +54,7 @@ class Facts:
     """What the proxy says about itself: as little as the tests need."""
 
     max_client_name = 64
+    max_command_names = 1024
 
     def new_session(self, client: Stream) -> Session:
         return Session(client.number, "127.0.0.1:1", "127.0.0.1:2", 0.0)
