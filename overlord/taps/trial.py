@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from overlord.config import TcpAddress, UnixAddress
+
 HINTS = {
     errno.EADDRINUSE: "address already in use (see who has it: ss -ltnp 'sport = :{port}')",
     errno.EACCES: "this user may not (ports below 1024 are for root, or need CAP_NET_BIND_SERVICE)",
@@ -28,8 +30,8 @@ class Wanted:
 
     def __str__(self) -> str:
         if self.port is None:
-            return f"unix:{self.host}"
-        return f"tcp:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+            return str(UnixAddress(self.host))
+        return str(TcpAddress(self.host, self.port))
 
 
 def problems(addresses: list[Wanted]) -> list[str]:
@@ -65,10 +67,12 @@ def try_path(path: str) -> None:
     """
     Find out whether a unix socket can be made here; raises OSError if not.
 
-    Somebody who listens there is in the way, a socket left over by a dead process is not.
+    Somebody who listens there is in the way, a socket left over by a dead process is not. A listener whose
+    line of waiting visitors is full says EAGAIN to one who does not wait; one who waits may do so for ever.
     """
     with socket.socket(socket.AF_UNIX) as visitor:
-        if visitor.connect_ex(path) == 0:
+        visitor.setblocking(False)
+        if visitor.connect_ex(path) in {0, errno.EAGAIN}:
             raise OSError(errno.EADDRINUSE, "somebody listens there already")
     folder = Path(path).parent
     if not folder.is_dir():

@@ -151,7 +151,7 @@ def test_a_port_in_use_ends_with_1_and_one_sentence(proxy, taken, twistd):
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        f"overlord-proxy: cannot listen on tcp:127.0.0.1:{taken} for cluster 'users':"
+        f"overlord-proxy: cannot listen on 127.0.0.1:{taken} for cluster 'users':"
         f" address already in use (see who has it: ss -ltnp 'sport = :{taken}')\n"
     )
     assert proxy.files() == ["c.toml"]
@@ -162,7 +162,7 @@ def test_a_port_in_use_for_stat_ends_with_1(proxy, taken):
     ended = proxy.run("--stat", f":{taken}")
 
     assert ended.returncode == 1
-    assert f"cannot listen on tcp:127.0.0.1:{taken} for 'stat': address already" in ended.stderr
+    assert f"cannot listen on 127.0.0.1:{taken} for 'stat': address already" in ended.stderr
 
 
 def test_a_port_lost_at_the_last_moment_in_the_foreground(proxy, taken):
