@@ -18,7 +18,7 @@ PY = $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 PYENV_ROOT ?= $(HOME)/.pyenv
 PYENV_PATH = $(shell ls -d "$(PYENV_ROOT)"/versions/3.1[123].*/bin 2>/dev/null | tr '\n' ':')
 
-# What `make run` passes on: make run SERVER=redis-server ARGS="--nodes 5"
+# What `make run` passes on: make run SERVER=redis-server ARGS="--servers 5"
 SERVER :=
 ARGS :=
 

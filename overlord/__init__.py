@@ -1,3 +1,3 @@
-"""Overlord: a proxy that makes many Redis or memcached servers look like one, and its platform."""
+"""Overlord: a proxy that makes many Redis servers look like one."""
 
 __version__ = "0.1.0"

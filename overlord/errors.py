@@ -30,9 +30,5 @@ class ProtocolError(OverlordError):
         self.excerpt = excerpt[:EXCERPT_SIZE]
 
 
-class NodeUnavailable(OverlordError):  # it says what happened
-    """A node refused, was lost or stayed silent. What it was asked to do may have been done."""
-
-
-class StartFailed(OverlordError):  # it says what happened
+class StartFailed(OverlordError):
     """A service cannot start; the sentence says what has to change."""

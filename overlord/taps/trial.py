@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from overlord.config import TcpAddress, UnixAddress
 from overlord.net.unix_port import is_left_over
 
 HINTS = {
@@ -30,8 +31,8 @@ class Wanted:
 
     def __str__(self) -> str:
         if self.port is None:
-            return f"unix:{self.host}"
-        return f"tcp:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+            return str(UnixAddress(self.host))
+        return str(TcpAddress(self.host, self.port))
 
 
 def problems(addresses: list[Wanted]) -> list[str]:

@@ -1,35 +1,3 @@
-"""The fixtures of `fixtures.py`, by name; pytest looks for them here."""
+"""The fixtures that `integration/conftest.py` names: one list serves both."""
 
-from integration.fixtures import (
-    _seed,
-    busy_neighbours,
-    client,
-    neighbours,
-    pair,
-    proxies,
-    proxy,
-    pytest_collection_modifyitems,
-    pytest_generate_tests,
-    pytest_report_header,
-    servers,
-    start_node,
-    start_proxy,
-    start_server,
-)
-
-__all__ = [
-    "_seed",
-    "busy_neighbours",
-    "client",
-    "neighbours",
-    "pair",
-    "proxies",
-    "proxy",
-    "pytest_collection_modifyitems",
-    "pytest_generate_tests",
-    "pytest_report_header",
-    "servers",
-    "start_node",
-    "start_proxy",
-    "start_server",
-]
+from integration.conftest import *  # noqa: F403  # its __all__ is the list

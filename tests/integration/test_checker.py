@@ -1,5 +1,6 @@
 """The checker and the seed of everything it says: against a real server, and against a liar in between."""
 
+import contextlib
 import random
 import re
 import socket
@@ -23,6 +24,7 @@ class Liar:
         self._corrupt = corrupt
         self._listener = socket.create_server(self.address)
         self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -33,8 +35,13 @@ class Liar:
                 return
             back = socket.create_connection(self._server)
             self._sockets += [front, back]
-            threading.Thread(target=self._hand_on, args=[front, back], daemon=True).start()
-            threading.Thread(target=self._lie, args=[back, front], daemon=True).start()
+            self._start(self._hand_on, front, back)
+            self._start(self._lie, back, front)
+
+    def _start(self, relay: Callable[..., None], *ends: socket.socket) -> None:
+        thread = threading.Thread(target=relay, args=ends, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _hand_on(self, source: socket.socket, target: socket.socket) -> None:
         try:
@@ -63,7 +70,12 @@ class Liar:
             pass
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        for each in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):  # the other side has gone already
+                each.shutdown(socket.SHUT_RDWR)
+        # Nobody may be about to read when a descriptor is closed: he would read from its next owner.
+        for thread in self._threads:
+            thread.join()
         for each in [self._listener, *self._sockets]:
             each.close()
 

@@ -197,15 +197,21 @@ def test_d13_a_given_up_request_leaves_its_reply_to_nobody(pair: Pair) -> None:
         return bulk(b"%s %s" % (request[1], request[2]))
 
     pair.node.answer = answer
+    right = 0
     for number in range(1, 40):
         with pair.proxy.client() as gone:
             gone.send(encode("GETRANGE", pair.node_key, "0" if number % 13 == 0 else "7", "1"))
             gone.reset()
         with pair.proxy.client() as client:
             reply = client.call("GETRANGE", pair.node_key, number, "1")
-        assert reply == b"%s %d" % (pair.node_key, number) or (
-            isinstance(reply, Error) and reply.text.startswith(b"ERR node unavailable")
-        )
+        if isinstance(reply, Error):
+            assert reply.text.startswith(b"ERR node unavailable")
+        else:
+            assert reply == b"%s %d" % (pair.node_key, number)
+            right += 1
+
+    print(f"{right} of 39 replies were right, the others errors")
+    assert right >= 30
 
 
 def test_d13_replies_stay_with_their_requests_under_resets(proxy: OverlordProxy, seed: int) -> None:

@@ -151,7 +151,7 @@ def test_a_port_in_use_ends_with_1_and_one_sentence(proxy, taken, twistd):
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        f"overlord-proxy: cannot listen on tcp:127.0.0.1:{taken} for cluster 'users':"
+        f"overlord-proxy: cannot listen on 127.0.0.1:{taken} for cluster 'users':"
         f" address already in use (see who has it: ss -ltnp 'sport = :{taken}')\n"
     )
     assert proxy.files() == ["c.toml"]
@@ -162,10 +162,10 @@ def test_a_port_in_use_for_stat_ends_with_1(proxy, taken):
     ended = proxy.run("--stat", f":{taken}")
 
     assert ended.returncode == 1
-    assert f"cannot listen on tcp:127.0.0.1:{taken} for 'stat': address already" in ended.stderr
+    assert f"cannot listen on 127.0.0.1:{taken} for 'stat': address already" in ended.stderr
 
 
-def test_a_port_lost_at_the_last_moment_in_the_foreground(proxy, taken):
+def test_a_port_lost_at_the_last_moment_ends_with_1_and_one_sentence(proxy, taken):
     """Somebody took it after the check: still one sentence."""
     (proxy.folder / "c.toml").write_text(CLUSTER.format(port=taken))
 
@@ -180,7 +180,7 @@ def test_a_port_lost_at_the_last_moment_in_the_foreground(proxy, taken):
     assert proxy.files() == ["c.toml"]
 
 
-def test_a_port_lost_at_the_last_moment_by_a_daemon(proxy, taken):
+def test_a_port_that_a_daemon_loses_is_told_on_the_terminal_and_in_the_log(proxy, taken):
     """The parent process of twistd passes the sentence on; the log has it too, and no traceback."""
     (proxy.folder / "c.toml").write_text(CLUSTER.format(port=taken))
 
@@ -195,7 +195,7 @@ def test_a_port_lost_at_the_last_moment_by_a_daemon(proxy, taken):
     assert proxy.files() == ["c.toml", "proxy.log"]
 
 
-def test_a_stat_port_lost_at_the_last_moment(proxy, taken):
+def test_a_stat_port_lost_at_the_last_moment_ends_with_1_and_one_sentence(proxy, taken):
     """The site's own sentence."""
     ended = proxy.run("--stat", str(taken), OVERLORD_TEST_RACE="1")
 
@@ -245,7 +245,7 @@ def test_the_log_is_for_people_by_itself(proxy, twistd):
     assert any("nothing is compiled" in line for line in lines)
 
 
-def test_the_log_as_json(proxy):
+def test_with_log_format_json_each_line_is_an_object_with_facts_as_fields(proxy):
     """`log_format = "json"`: an object a line, the facts as fields."""
     (proxy.folder / "p.toml").write_text('[proxy]\nlog_format = "json"\n')
     proxy.start("--conf", "p.toml")
@@ -280,7 +280,7 @@ def test_sigusr1_begins_a_fresh_log(proxy):
     assert proxy.answers()
 
 
-def test_numbers_over_http(proxy):
+def test_metrics_have_the_numbers_of_the_service_and_of_the_process(proxy):
     """/metrics has the service's numbers and the process's."""
     stat = free_port()
     proxy.start("--stat", str(stat))
@@ -293,7 +293,7 @@ def test_numbers_over_http(proxy):
     assert "process_resident_memory_bytes" in text
 
 
-def test_health_while_leaving(proxy):
+def test_healthz_says_503_while_the_proxy_leaves(proxy):
     """A load balancer sees 503 while the last replies go out, and the site goes last."""
     stat = free_port()
     proxy.start("--stat", str(stat))

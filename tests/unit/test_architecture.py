@@ -1,4 +1,4 @@
-"""Which room may import which: the arrows of docs/architecture.md, held against the sources."""
+"""Which room may import which: the arrows that docs/architecture.md draws, held against the sources."""
 
 import ast
 import re
@@ -10,25 +10,34 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "overlord"
 
-PROXY_STANDS_ON = {"errors", "config", "wire", "hashing", "topology", "net", "telemetry", "probe"}
-ARROWS = {
-    "": set(),
-    "errors": set(),
-    "config": {"errors"},
-    "wire": {"errors"},
-    "hashing": {"errors"},
-    "topology": {"errors"},
-    "net": {"errors", "wire"},
-    "telemetry": {"errors"},
-    "probe": {"errors", "wire"},
-    "proxy.flow": {"errors", "config", "wire", "hashing", "topology"},
-    "proxy": PROXY_STANDS_ON | {"proxy.flow"},
-    "taps": PROXY_STANDS_ON | {"proxy", "proxy.flow"},
-    "cli": PROXY_STANDS_ON | {"proxy", "proxy.flow", "taps"},  # the demo checks as the tap does
-}
-"""Each room, and the rooms that it may import. "" is the package itself, which has the version."""
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
 
-WITHOUT_TWISTED = {"", "errors", "config", "wire", "hashing", "topology", "proxy.flow"}
+ROOM = re.compile(r"    ([a-z.]+) {2,}\S.*?(?: {2,}(->|<-) (.+))?")
+"""A line of the page's block of rooms: the room, what it is, and its arrow."""
+
+EVERYBODY = "every room"
+"""What the page says behind `<-` for a room that all others may import."""
+
+
+def arrows_of(page: str) -> dict[str, set[str]]:
+    """Each room, and the rooms that it may import. "" is the package itself, which has the version."""
+    section = page.partition("\n## Rooms")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("    ")]
+    found = [ROOM.fullmatch(line) for line in lines]
+    rooms = {match[1]: (match[2], match[3]) for match in found if match is not None}
+    assert len(rooms) == len(lines), f"not every line of the rooms can be read: {lines}"
+    for_all = {room for room, arrow in rooms.items() if arrow == ("<-", EVERYBODY)}
+    arrows: dict[str, set[str]] = {"": set()}
+    for room, (direction, targets) in rooms.items():
+        arrows[room] = set(for_all - {room}) if room not in for_all else set()
+        if direction == "->":
+            arrows[room] |= set(targets.split(", "))
+    return arrows
+
+
+ARROWS = arrows_of(PAGE.read_text())
+
+WITHOUT_TWISTED = {"", "errors", "config", "wire", "hashing", "proxy.flow"}
 MAY_IMPORT_REACTOR = {"taps", "cli"}
 
 CIMPORT = re.compile(
@@ -96,6 +105,17 @@ def wrong_arrows(imports: list[Import]) -> list[str]:
     ]
 
 
+def unused_arrows(imports: list[Import]) -> list[str]:
+    """Arrows along which nobody imports; that to `errors` need not be used."""
+    used = {(room_of(importer), room_of(target)) for importer, target in imports if is_ours(target)}
+    return [
+        f"{room} does not import {target}"
+        for room, targets in ARROWS.items()
+        for target in sorted(targets - {"errors"})
+        if (room, target) not in used
+    ]
+
+
 def wrong_twisted(imports: list[Import]) -> list[str]:
     return [
         f"{importer} may not import {target}"
@@ -130,11 +150,34 @@ def made_up_package(folder: Path, files: dict[str, str]) -> list[Import]:
     return imports_of(folder / "overlord")
 
 
-def test_every_room_has_its_arrows() -> None:
-    """A new room says here what it may import."""
-    rooms = {room_of(importer) for importer, _ in imports_of(PACKAGE)}
+def test_the_page_names_the_rooms_that_there_are() -> None:
+    """A new room gets a line there, with what it may import; one that has gone leaves the page."""
+    rooms = {room_of(module_name(file, PACKAGE)) for file in PACKAGE.rglob("*.py")}
 
-    assert rooms - ARROWS.keys() == set()
+    assert rooms == ARROWS.keys()
+
+
+def test_arrows_of_a_page_are_read() -> None:
+    page = """
+# Page
+## Rooms, as they are
+
+    errors     all errors            <- every room
+    wire       bytes in, frames out
+    proxy.one  decides: a -> b       -> wire, net
+
+Text.
+
+## Words
+    net        none
+"""
+
+    assert arrows_of(page) == {
+        "": set(),
+        "errors": set(),
+        "wire": {"errors"},
+        "proxy.one": {"errors", "wire", "net"},
+    }
 
 
 def test_arrows_point_one_way() -> None:
@@ -144,6 +187,11 @@ def test_arrows_point_one_way() -> None:
 
 def test_rooms_import_along_the_arrows() -> None:
     assert wrong_arrows(imports_of(PACKAGE)) == []
+
+
+def test_every_arrow_is_used() -> None:
+    """The page draws no arrow along which nobody imports."""
+    assert unused_arrows(imports_of(PACKAGE)) == []
 
 
 def test_no_imports_in_a_circle() -> None:

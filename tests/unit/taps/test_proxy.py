@@ -146,7 +146,7 @@ def test_a_port_in_use_is_told_before_twistd_forks(files, stderr):
 
     assert end.value.code == 1
     [line] = stderr
-    assert line.startswith(f"overlord-proxy: cannot listen on tcp:127.0.0.1:{port} for cluster")
+    assert line.startswith(f"overlord-proxy: cannot listen on 127.0.0.1:{port} for cluster")
 
 
 def test_a_log_that_cannot_be_written_stops_the_start(files, stderr):

@@ -1,6 +1,8 @@
 """Whether we can listen somewhere, and what to tell an operator when not."""
 
+import errno
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -26,7 +28,7 @@ def test_a_port_in_use(taken):
     """The sentence says who wants what, why not, and how to find the other."""
     assert trial.problems([Wanted("127.0.0.1", taken, "cluster 'users'")]) == [
         (
-            f"cannot listen on tcp:127.0.0.1:{taken} for cluster 'users': address already in use"
+            f"cannot listen on 127.0.0.1:{taken} for cluster 'users': address already in use"
             f" (see who has it: ss -ltnp 'sport = :{taken}')"
         )
     ]
@@ -36,7 +38,7 @@ def test_an_address_of_another_machine():
     """192.0.2.0/24 is reserved for documentation, so nobody has it."""
     assert trial.problems([Wanted("192.0.2.1", 7000, "cluster 'users'")]) == [
         (
-            "cannot listen on tcp:192.0.2.1:7000 for cluster 'users':"
+            "cannot listen on 192.0.2.1:7000 for cluster 'users':"
             " this machine has no such address (see which it has: ip addr)"
         )
     ]
@@ -52,7 +54,7 @@ def test_a_port_that_this_user_may_not_have(monkeypatch):
 
     [problem] = trial.problems([Wanted("127.0.0.1", 80, "'stat'")])
 
-    assert problem.startswith("cannot listen on tcp:127.0.0.1:80 for 'stat': this user may not")
+    assert problem.startswith("cannot listen on 127.0.0.1:80 for 'stat': this user may not")
 
 
 def test_all_problems_are_told_at_once(taken):
@@ -62,8 +64,8 @@ def test_all_problems_are_told_at_once(taken):
     found = trial.problems([Wanted(host, port, "'stat'") for host, port in places])
 
     assert [problem.split(" for ")[0] for problem in found] == [
-        "cannot listen on tcp:192.0.2.1:7000",
-        f"cannot listen on tcp:127.0.0.1:{taken}",
+        "cannot listen on 192.0.2.1:7000",
+        f"cannot listen on 127.0.0.1:{taken}",
     ]
 
 
@@ -87,7 +89,7 @@ def test_a_path_where_somebody_listens(tmp_path):
         live.listen()
 
         assert trial.problems([Wanted(path, None, "cluster 'a'")]) == [
-            f"cannot listen on unix:{path} for cluster 'a': somebody listens there already"
+            f"cannot listen on {path} for cluster 'a': somebody listens there already"
         ]
 
 
@@ -97,8 +99,33 @@ def test_a_path_of_a_file_that_is_no_socket(tmp_path):
     path.write_text("mine")
 
     assert trial.problems([Wanted(str(path), None, "cluster 'a'")]) == [
-        f"cannot listen on unix:{path} for cluster 'a': there is a file that is no socket"
+        f"cannot listen on {path} for cluster 'a': there is a file that is no socket"
     ]
+
+
+def test_a_path_where_somebody_is_too_busy_to_accept(tmp_path):
+    """A listener with a full backlog is found at once: a visitor who waited would wait for ever."""
+    path = str(tmp_path / "busy")
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(path)
+        busy.listen(0)
+        full = False
+        while not full:
+            visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
+            visitor.setblocking(False)
+            full = visitor.connect_ex(path) == errno.EAGAIN
+
+        assert trial.problems([Wanted(path, None, "cluster 'a'")]) == [
+            f"cannot listen on {path} for cluster 'a': somebody listens there already"
+        ]
+
+
+def test_an_address_is_said_as_the_log_says_it():
+    """The same text as in the configuration, whoever finds out that it cannot be had."""
+    wanted = [Wanted("::1", 7000, "a"), Wanted("127.0.0.1", 7000, "b"), Wanted("/run/c", None, "c")]
+
+    assert [str(each) for each in wanted] == ["[::1]:7000", "127.0.0.1:7000", "/run/c"]
 
 
 def test_a_path_without_a_folder(tmp_path):
@@ -106,5 +133,5 @@ def test_a_path_without_a_folder(tmp_path):
     path = f"{tmp_path}/No/sock"
 
     assert trial.problems([Wanted(path, None, "cluster 'a'")]) == [
-        f"cannot listen on unix:{path} for cluster 'a': there is no folder {tmp_path}/No"
+        f"cannot listen on {path} for cluster 'a': there is no folder {tmp_path}/No"
     ]
