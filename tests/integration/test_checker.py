@@ -25,7 +25,7 @@ class Liar:
         self._listener = socket.create_server(self.address)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
 
     def _accept(self) -> None:
         while True:
@@ -70,10 +70,12 @@ class Liar:
             pass
 
     def close(self) -> None:
-        for each in [self._listener, *self._sockets]:
+        # Nobody may be about to read when a descriptor is closed: he would read from its next owner.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads.pop(0).join()
+        for each in self._sockets:
             with contextlib.suppress(OSError):  # the other side has gone already
                 each.shutdown(socket.SHUT_RDWR)
-        # Nobody may be about to read when a descriptor is closed: he would read from its next owner.
         for thread in self._threads:
             thread.join()
         for each in [self._listener, *self._sockets]:
