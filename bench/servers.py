@@ -38,10 +38,12 @@ BACKLOG = 4096
 
 DIRECT = "direct"
 NUTCRACKER = "nutcracker"
+NUTCRACKER_V4 = "nutcracker-v4"
+"""The same with `-v 4`. As it is installed (5) it asks for its peer's address with each request."""
 OVERLORD = "overlord"
 TWIN = "twin"
 """A second nutcracker in Overlord's place: its ratios show how large the noise is."""
-CONTESTANTS = (DIRECT, NUTCRACKER, OVERLORD, TWIN)
+CONTESTANTS = (DIRECT, NUTCRACKER, NUTCRACKER_V4, OVERLORD, TWIN)
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -116,8 +118,11 @@ class Bed:
         servers = self._first_nodes(nodes)
         if name == DIRECT:
             return Contestant(name, servers[0])
-        start = self._start_overlord if name == OVERLORD else self._start_nutcracker
-        return Contestant(name, start(f"{name}-{nodes}", servers))
+        label = f"{name}-{nodes}"
+        if name == OVERLORD:
+            return Contestant(name, self._start_overlord(label, servers))
+        options = ["-v", "4"] if name == NUTCRACKER_V4 else []
+        return Contestant(name, self._start_nutcracker(label, servers, options))
 
     def retire(self, contestant: Contestant) -> None:
         """End a contestant's proxy."""
@@ -149,12 +154,14 @@ class Bed:
         command = [program("redis-server"), *settings.split(), "--save", ""]
         return self._start(f"node-{port}", port, [*command, "--dir", str(self._directory)])
 
-    def _start_nutcracker(self, name: str, nodes: Sequence[Server]) -> Server:
+    def _start_nutcracker(
+        self, name: str, nodes: Sequence[Server], options: Sequence[str]
+    ) -> Server:
         port, stats_port = free_ports(2)
         config = self._directory / f"{name}-{port}.yml"
         config.write_text(nutcracker_config(port, [node.port for node in nodes]))
         command = [program("nutcracker"), "-c", str(config), "-a", "127.0.0.1"]
-        server = self._start(name, port, [*command, "-s", str(stats_port), "-v", "4"])
+        server = self._start(name, port, [*command, "-s", str(stats_port), *options])
         self._wait_until(server, every_node_answers)
         return server
 

@@ -47,6 +47,8 @@ cdef class HubTransport(Carrier):
 
     cdef int receive(self, Py_ssize_t* moved) except -1
     cdef void watch(self, uint32_t interest) noexcept
+    cdef bint wants_no_more(self) noexcept
+    cdef str reason_of_end(self)
 
 cdef class Hub:
     cdef readonly Outbox outbox
@@ -74,6 +76,7 @@ cdef class Hub:
     cdef unsigned char* landing
 
     cdef int _rounds(self) except -1
+    cdef int _serve_events(self, Py_ssize_t* moved) except -1
     cdef int _event(self, uint64_t tag, uint32_t events) except -1
     cdef int drop(self, HubTransport transport, str why) except -1
     cdef int finish(self, HubTransport transport) except -1

@@ -39,7 +39,7 @@ if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
     from cython.cimports.libc.stdlib import free, malloc
     from cython.cimports.overlord.wire.buffer import Buffer
-    from cython.cimports.overlord.wire.stream import ABORT, FINISH, Carrier, Outbox, Stream
+    from cython.cimports.overlord.wire.stream import ABORT, FINISH, OPEN, Carrier, Outbox, Stream
 else:
     raise ImportError("overlord.net.hub is system calls and nothing else: it exists compiled only")
 
@@ -50,6 +50,8 @@ LANDING = cython.declare(cython.Py_ssize_t, 262144)
 MAX_EVENTS = cython.declare(cython.int, 512)
 TURN_SECONDS = cython.declare(cython.double, 0.001)
 """How long the reactor is kept waiting at most, give or take a round."""
+ROUND_SECONDS = cython.declare(cython.double, 0.0003)
+"""How long a round goes on looking for more events before it writes, give or take a look."""
 TURN_BYTES = cython.declare(cython.Py_ssize_t, 1 << 20)
 """How many bytes are read at most before the reactor gets its turn, give or take a read."""
 GROWTH = cython.declare(cython.Py_ssize_t, 65536)
@@ -148,6 +150,16 @@ class HubTransport(Carrier):
         ) | self.index
         epoll_ctl(self.hub.epoll, EPOLL_CTL_MOD, self.fd, cython.address(event))
         self.interest = interest
+
+    def wants_no_more(self) -> cython.bint:
+        """Whether nothing is to be read from here at this moment."""
+        stream: Stream = self.stream
+        return stream is not None and (stream.paused or stream.ended or stream.closing != OPEN)
+
+    def reason_of_end(self) -> str:
+        """Why this connection ends that the peer has ended: what was decided before counts."""
+        stream: Stream = self.stream
+        return stream.reason if stream is not None and stream.reason else "connection lost"
 
     def receive(self, moved: cython.pointer(cython.Py_ssize_t)) -> cython.int:
         """Read once, and feed the stream."""
@@ -347,26 +359,13 @@ class Hub:
         self.bury()
 
     def _rounds(self) -> cython.int:
-        event: cython.pointer(epoll_event)
         moved: cython.Py_ssize_t = 0
         start: cython.double = monotonic()
         self.turns += 1
         self.outbox.in_round = True
         try:
-            while True:
-                if self.next_event >= self.event_count:
-                    # What is left of the last round comes first: asked again, the kernel might begin
-                    # with those whose turn it was already.
-                    self.next_event = 0
-                    self.event_count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
-                    if self.event_count <= 0:
-                        break
-                    self.events_seen += self.event_count
+            while self._serve_events(cython.address(moved)) > 0:
                 self.rounds += 1
-                while self.next_event < self.event_count and moved <= TURN_BYTES:
-                    event = cython.address(self.events[self.next_event])
-                    self.next_event += 1
-                    moved += self._event(event.data.u64, event.events)
                 self.outbox.flush()
                 self.bury()
                 if moved > TURN_BYTES or monotonic() - start > TURN_SECONDS:
@@ -374,6 +373,35 @@ class Hub:
         finally:
             self.outbox.in_round = False
         return 0
+
+    def _serve_events(self, moved: cython.pointer(cython.Py_ssize_t)) -> cython.int:
+        """
+        Serve what has happened, and for a moment what happens meanwhile; give the number of events.
+
+        The moment makes rounds larger when there is much to do, so that more requests share each write to a
+        node: a tenth less processor time for pipelines (bench: get-p10). Who is alone waits for nobody.
+        """
+        event: cython.pointer(epoll_event)
+        served: cython.int = 0
+        start: cython.double = 0.0
+        while moved[0] <= TURN_BYTES:
+            # What is left of the last round comes first: asked again, the kernel might begin with those
+            # whose turn it was already.
+            if self.next_event >= self.event_count:
+                if served == 0:
+                    start = monotonic()
+                elif monotonic() - start > ROUND_SECONDS:
+                    break
+                self.next_event = 0
+                self.event_count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
+                if self.event_count <= 0:
+                    break
+                self.events_seen += self.event_count
+            event = cython.address(self.events[self.next_event])
+            self.next_event += 1
+            served += 1
+            moved[0] += self._event(event.data.u64, event.events)
+        return served
 
     def _event(self, tag: uint64_t, events: cython.uint) -> cython.int:
         """Serve one connection; give the number of bytes that it sent."""
@@ -393,9 +421,13 @@ class Hub:
                 transport.stream.touch()
             if events & (EPOLLIN | EPOLLHUP | EPOLLERR):
                 if transport.interest & EPOLLIN:
-                    transport.receive(cython.address(moved))
+                    if transport.wants_no_more():
+                        # Decided in this round: the kernel would offer it again until the round is over.
+                        transport.watch(transport.interest & ~EPOLLIN)
+                    else:
+                        transport.receive(cython.address(moved))
                 elif events & (EPOLLHUP | EPOLLERR):
-                    self.drop(transport, "connection lost")
+                    self.drop(transport, transport.reason_of_end())
         except Exception:
             self.failed(transport.stream)
         return moved

@@ -325,7 +325,37 @@ def test_many_who_send_much_take_turns(house, monkeypatch):
     assert len(turns) >= 3
 
 
-@pytest.mark.parametrize(("seconds", "rounds"), [(0.0011, 1), (0.0006, 2)])
+def test_what_comes_during_a_round_shares_its_writes(house, read):
+    """The hub looks again before it writes, so that a node is sent the requests of all at once."""
+    node, neighbour, client = house.node(), house.client(), house.client(make=AtTheEnd)
+
+    def call_neighbour():
+        neighbour.peer.send(GET)
+        client.stream.close(ABORTING, "done")
+
+    client.at_the_end = call_neighbour
+    client.peer.shutdown(socket.SHUT_WR)
+
+    house.hub.doRead()
+
+    assert read(node.peer) == GET
+    assert house.hub.rounds == 1
+
+
+def test_who_is_not_to_be_read_from_is_not_read_from_in_the_same_round_either(house, monkeypatch):
+    """However often the hub looks again: what is paused is paused at once."""
+    monkeypatch.setattr(hub_module, "monotonic", lambda: 0.0)
+    house.node()
+    client = house.client(tcp=True, rcvbuf=4 << 20)
+    client.peer.send(GET * 20_000)
+
+    house.hub.doRead()
+
+    assert client.stream.paused
+    assert client.stream.bytes_received <= 1 << 18
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0011, 1), (0.00031, 2)])
 def test_a_turn_ends_after_a_millisecond(house, monkeypatch, seconds, rounds):
     """After each round the hub looks at the clock."""
     times = iter(range(1000))
