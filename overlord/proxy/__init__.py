@@ -1,1 +1,13 @@
-"""Where requests meet nodes."""
+"""
+Where requests meet nodes. `flow` decides, without I/O; the files around it move bytes.
+
+    client -> frontend -> flow.requests -> ring: which node -> link -> node_conn -> node     requests
+    client <- frontend <- flow.join     <- flow.replies     <- link <- node_conn <- node     replies
+
+    pool            opens the links to one node, and opens them again
+    cluster         all of this for one cluster, and its listener
+    service         all clusters of a process: start, timeouts, drain
+    facts           what the proxy says about itself to clients
+    measurements    what it says to Prometheus
+    memory          what was used once goes back to the system
+"""

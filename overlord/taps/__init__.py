@@ -1,1 +1,7 @@
-"""Options and makeService of each service."""
+"""
+What `twistd` needs of each service: its options, and how it is made of its parts.
+
+    proxy    the options of `twistd overlord-proxy`, and the proxy with its metrics
+    trial    what can be found out before the start: addresses, paths
+    daemon   exit codes, signals, and a start that fails in one sentence
+"""

@@ -1,1 +1,7 @@
-"""Where log events and numbers go. Knows nothing of what they are about."""
+"""
+Where log events and numbers go; it knows nothing of what they are about.
+
+    logs         twisted.logger's events as text for people, or as JSON lines
+    metrics      measurements, asked for at each scrape, as metrics of Prometheus
+    exposition   the HTTP site with /metrics and /healthz
+"""

@@ -13,9 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from overlord.config import clusters_from_text
-from overlord.hashing import Ring, RingNode
-from overlord.proxy.facts import ClusterFacts
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.cluster import flow_of
 from overlord.proxy.frontend import Admission
 from overlord.wire.stream import Outbox
 
@@ -94,23 +92,9 @@ class Bare:
     def __init__(self):
         self.reactor = FakeReactor()
         self.outbox = Outbox()
-        self.facts = ClusterFacts(Admission(0), 7000, 1024)
-        self.flow = RedisFlow(
-            "users",
-            self.outbox,
-            Ring(
-                [RingNode("", "127.0.0.1", 6379, 1)],
-                "ketama",
-                "fnv1a_64",
-                b"{}",
-                "overlord",
-                "whole",
-            ),
-            [("127.0.0.1:6379", "127.0.0.1:6379")],
-            clusters_from_text(CLUSTER).value[0],
-            self.facts,
-        )
-        self.facts.flow = self.flow
+        (config,) = clusters_from_text(CLUSTER).value
+        self.flow = flow_of(config, self.outbox, Admission(0))
+        self.facts = self.flow.facts
         (self.link,) = self.flow.open_links()
 
 

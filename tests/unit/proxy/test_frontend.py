@@ -2,9 +2,7 @@
 
 import pytest
 
-from overlord.hashing import Ring, RingNode
-from overlord.proxy.facts import ClusterFacts
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.cluster import flow_of
 from overlord.proxy.frontend import Admission, ClientConnFactory
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
@@ -19,23 +17,7 @@ def make_factory(outbox, carriage, clusters):
     def make(admission=None):
         (config,) = clusters("node_connections = 1")
         admission = admission or Admission(0)
-        facts = ClusterFacts(admission, 7000, 1024)
-        flow = RedisFlow(
-            config.name,
-            outbox,
-            Ring(
-                [RingNode("", "127.0.0.1", 6379, 1)],
-                "ketama",
-                "fnv1a_64",
-                b"{}",
-                "overlord",
-                "whole",
-            ),
-            [("127.0.0.1:6379", "127.0.0.1:6379")],
-            config,
-            facts,
-        )
-        facts.flow = flow
+        flow = flow_of(config, outbox, admission)
         flow.open_links()
         return ClientConnFactory(flow, carriage, admission, iter(range(1, 1000)).__next__)
 

@@ -4,9 +4,7 @@ import pytest
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from overlord.hashing import Ring, RingNode
-from overlord.proxy.facts import ClusterFacts
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.cluster import flow_of
 from overlord.proxy.frontend import Admission
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
 from overlord.wire.stream import ABORTING
@@ -17,18 +15,7 @@ GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
 @pytest.fixture
 def link(outbox, clusters):
     (config,) = clusters("node_connections = 1")
-    facts = ClusterFacts(Admission(0), 7000, 1024)
-    flow = RedisFlow(
-        config.name,
-        outbox,
-        Ring(
-            [RingNode("", "127.0.0.1", 6379, 1)], "ketama", "fnv1a_64", b"{}", "overlord", "whole"
-        ),
-        [("127.0.0.1:6379", "127.0.0.1:6379")],
-        config,
-        facts,
-    )
-    facts.flow = flow
+    flow = flow_of(config, outbox, Admission(0))
     (link,) = flow.open_links()
     link.dialing()
     return link

@@ -7,9 +7,7 @@ from attrs import evolve
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 
-from overlord.hashing import Ring, RingNode
-from overlord.proxy.facts import ClusterFacts
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.cluster import flow_of
 from overlord.proxy.frontend import Admission
 from overlord.proxy.pool import Pool
 
@@ -25,23 +23,7 @@ def make_pool(reactor, outbox, carriage, clusters):
     def make(more="", server="127.0.0.1:6379:1", *, greets=False):
         (config,) = clusters(more, servers=[server])
         config = evolve(config, greet_nodes=greets)
-        facts = ClusterFacts(Admission(0), 7000, 1024)
-        flow = RedisFlow(
-            config.name,
-            outbox,
-            Ring(
-                [RingNode("", "127.0.0.1", 6379, 1)],
-                "ketama",
-                "fnv1a_64",
-                b"{}",
-                "overlord",
-                "whole",
-            ),
-            [("127.0.0.1:6379", "127.0.0.1:6379")],
-            config,
-            facts,
-        )
-        facts.flow = flow
+        flow = flow_of(config, outbox, Admission(0))
         pool = Pool(config, config.servers[0], reactor, carriage)
         flow.dial = pool.open
         for link in flow.open_links():

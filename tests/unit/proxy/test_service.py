@@ -6,7 +6,7 @@ from twisted.internet.error import CannotListenError
 
 from overlord.errors import StartFailed
 from overlord.proxy import service as service_module
-from overlord.proxy.service import TRIM_AFTER, MemoryWatch
+from overlord.proxy.memory import TRIM_AFTER, MemoryWatch
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"

@@ -1,0 +1,147 @@
+"""One cluster that is served: what it is made of, and its listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.application.internet import StreamServerEndpointService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from overlord.config import ClusterConfig, TcpAddress, UnixAddress
+from overlord.errors import StartFailed
+from overlord.hashing import Ring, RingNode
+from overlord.net.unix_port import UnixEndpoint
+from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.replies import RedisLink
+from overlord.proxy.frontend import Admission, ClientConnFactory
+from overlord.proxy.pool import Pool
+from overlord.wire.stream import Outbox
+
+
+def flow_of(
+    config: ClusterConfig, outbox: Outbox, admission: Admission, max_memory: int = 0
+) -> RedisFlow:
+    """The deciding part of a cluster; `max_memory` is the budget of the process in bytes, 0 for none."""
+    ring = Ring(
+        [
+            RingNode(server.alias, server.path or server.host, server.port, server.weight)
+            for server in config.servers
+        ],
+        config.hash_distribution,
+        config.hash_method,
+        config.hash_tag.encode("latin-1"),
+        config.hash_compat,
+        config.empty_hash_tag,
+    )
+    facts = ClusterFacts(admission, getattr(config.listen, "port", 0), config.max_command_names)
+    facts.flow = RedisFlow(
+        config.name,
+        outbox,
+        ring,
+        [(server.label, server.address) for server in config.servers],
+        config,
+        facts,
+        max_memory,
+    )
+    return facts.flow
+
+
+@define(eq=False)
+class Cluster:
+    """One cluster that is served: its flow, its pools, its listener."""
+
+    config: ClusterConfig
+    flow: RedisFlow
+    factory: ClientConnFactory
+    pools: list[Pool]
+    backlog: int
+    """Clients that may wait to be accepted."""
+    reactor: Any
+    listener: Any = field(default=None, init=False)
+    port: IListeningPort | None = field(default=None, init=False)
+    """What listens, once it does."""
+    log = Logger()
+
+    def listen(self) -> None:
+        """
+        Listen for clients.
+
+        Raises:
+            StartFailed: the address cannot be had.
+        """
+        endpoint = NotedEndpoint(self._endpoint(), self._listens)
+        self.listener = StreamServerEndpointService(endpoint, self.factory)
+        # As strports.service does it; otherwise an address that is taken is logged and nothing else.
+        self.listener._raiseSynchronously = True
+        try:
+            self.listener.startService()
+        except CannotListenError as error:
+            raise StartFailed(
+                f"cannot listen on {self.config.listen} for cluster {self.config.name!r}: "
+                f"{_reason(error)}"
+            ) from error
+
+    def _endpoint(self) -> IStreamServerEndpoint:
+        address = self.config.listen
+        if isinstance(address, UnixAddress):
+            return UnixEndpoint(self.reactor, address.path, self.backlog)
+        description = f"{address.endpoint}:backlog={self.backlog}"
+        endpoint: IStreamServerEndpoint = serverFromString(self.reactor, description)
+        return endpoint
+
+    def _listens(self, port: IListeningPort) -> None:
+        self.port = port
+        address = self.config.listen
+        if isinstance(address, TcpAddress) and address.port == 0:
+            taken: Any = port.getHost()
+            address = address.with_port(taken.port)
+        self.log.info(
+            "cluster {cluster} listens on {address} before {nodes} nodes",
+            cluster=self.config.name,
+            address=str(address),
+            nodes=len(self.pools),
+        )
+
+    def dial(self) -> None:
+        """Begin to connect to the nodes."""
+        links = self.flow.open_links()
+        for link in links:
+            self.open(link)
+
+    def open(self, link: RedisLink) -> None:
+        """Open a link to a node."""
+        self.pools[link.node.index].open(link)
+
+
+@implementer(IStreamServerEndpoint)
+@define(eq=False)
+class NotedEndpoint:
+    """An endpoint that tells what listens on it: the service that strports makes keeps that for itself."""
+
+    endpoint: IStreamServerEndpoint
+    listens: Callable[[IListeningPort], None]
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        def note(port: IListeningPort) -> IListeningPort:
+            self.listens(port)
+            return port
+
+        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
+        return listening.addCallback(note)
+
+
+def _reason(error: CannotListenError) -> str:
+    """Why an address cannot be had, in the system's words, with what helps."""
+    problem = error.socketError
+    text = getattr(problem, "strerror", None) or str(problem)
+    if "in use" in text and isinstance(error.port, int):
+        return f"{text.lower()} (see who has it: ss -ltnp 'sport = :{error.port}')"
+    return text.lower()

@@ -1,0 +1,104 @@
+"""The numbers of the proxy at one moment, for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from overlord.net.carriage import Carriage
+from overlord.proxy.cluster import Cluster
+from overlord.proxy.flow.parts import Flow
+from overlord.telemetry.metrics import Measurement
+from overlord.wire.buffer import held_bytes
+
+BOUNDS = (
+    "max_inline",
+    "max_args",
+    "max_arg_size",
+    "max_request",
+    "max_reply_depth",
+    "max_command_names",
+    "window_max",
+    "max_unsent",
+    "node_max_unsent",
+    "node_pipe_count",
+    "max_memory",
+    "client_read_timeout",
+    "client_write_timeout",
+)
+REFUSALS = ("cross-node", "http")
+
+
+def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
+    """The numbers of the process as a whole."""
+    yield (
+        "overlord_proxy_buffered_bytes",
+        {},
+        held_bytes(),
+        "gauge",
+        "Memory held by what waits for clients and nodes; bounded by max_memory.",
+    )
+    if carriage is not None:
+        yield (
+            "overlord_proxy_lingering",
+            {},
+            carriage.lingering(),
+            "gauge",
+            "Closed clients that are kept so that they can read why; bounded by max_lingering.",
+        )
+        for bound, hits in carriage.bound_hits().items():
+            yield (
+                "overlord_proxy_process_bound_hits",
+                {"bound": bound},
+                hits,
+                "counter",
+                "How often somebody reached a bound of the table [proxy].",
+            )
+
+
+def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
+    """The numbers of one cluster."""
+    flow: Flow = cluster.flow
+    labels = {"cluster": cluster.config.name}
+    clients = list(flow.clients.values())
+    received = flow.client_bytes_received + sum(client.bytes_received for client in clients)
+    sent = flow.client_bytes_sent + sum(client.bytes_sent for client in clients)
+    counters = (
+        ("requests", flow.requests, "Requests of clients."),
+        ("local_answers", flow.local_answers, "Requests that were answered without a node."),
+        ("split_requests", flow.splits, "Requests that were split by node."),
+        ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
+        ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
+        ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
+        ("client_received_bytes", received, "Bytes received from clients."),
+        ("client_sent_bytes", sent, "Bytes sent to clients."),
+    )
+    for name, value, text in counters:
+        yield f"overlord_proxy_{name}", labels, value, "counter", text
+    yield "overlord_proxy_conns", labels, len(clients), "gauge", "Clients that are connected."
+    for bound in BOUNDS:
+        yield (
+            "overlord_proxy_bound_hits",
+            {**labels, "bound": bound},
+            flow.bound_hits.get(bound, 0),
+            "counter",
+            "How often somebody reached a bound of the configuration.",
+        )
+    for reason in REFUSALS:
+        yield (
+            "overlord_proxy_refusals",
+            {**labels, "reason": reason},
+            flow.refusals.get(reason, 0),
+            "counter",
+            "Requests that were refused as a whole.",
+        )
+    for node in flow.nodes:
+        at = {**labels, "node": node.label}
+        ready = sum(link.is_ready() for link in node.links + node.links3)
+        waiting = sum(link.in_flight for link in node.links + node.links3)
+        for name, value, kind, text in (
+            ("node_requests", node.requests, "counter", "Requests sent to a node."),
+            ("node_failures", node.failures, "counter", "Requests that a node did not answer."),
+            ("node_connections", ready, "gauge", "Connections to a node that are ready."),
+            ("node_in_flight", waiting, "gauge", "Requests that a node has not answered yet."),
+        ):
+            yield f"overlord_proxy_{name}", at, value, kind, text
