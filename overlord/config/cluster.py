@@ -206,6 +206,12 @@ class ClusterConfig:
     a small request a large part of the reply. 1024 is more than twice as many as there are.
     """
 
+    max_client_name: Annotated[Bytes, Between(1, 65536)] = Bytes(256)
+    """
+    Bytes of each name that a client may give itself with `HELLO`, `CLIENT SETNAME` and
+    `CLIENT SETINFO`. They are kept as long as the client is connected.
+    """
+
     max_reply_depth: Annotated[int, Between(1, 1024)] = 128
     """
     Arrays within arrays in a reply. A node that nests deeper loses its connection. No command of

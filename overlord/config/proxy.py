@@ -107,8 +107,9 @@ class ProxyTable:
     max_memory: Annotated[Bytes, Between(MIB, 1024 * GIB)] = Bytes(4 * GIB)
     """
     One budget for all buffers of the process: what has come in and is no whole request yet, what
-    waits for nodes, what waits for clients. Beyond it, those who buffer are closed. Eight of the
-    largest values by default; lower it to what the machine can spare.
+    waits for nodes, what waits for clients. Beyond it, requests get an error, and a client whose
+    large request or reply would not fit is closed. Eight of the largest values by default; lower it
+    to what the machine can spare.
     """
 
     log_format: Literal["text", "json"] = "text"

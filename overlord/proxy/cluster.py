@@ -41,7 +41,12 @@ def flow_of(
         config.hash_compat,
         config.empty_hash_tag,
     )
-    facts = ClusterFacts(admission, getattr(config.listen, "port", 0), config.max_command_names)
+    facts = ClusterFacts(
+        admission,
+        getattr(config.listen, "port", 0),
+        config.max_command_names,
+        config.max_client_name,
+    )
     facts.flow = RedisFlow(
         config.name,
         outbox,

@@ -17,8 +17,6 @@ from overlord.proxy.flow.session import Session
 from overlord.proxy.frontend import Admission, shown_address
 
 RUN_ID = secrets.token_hex(20)
-MAX_CLIENT_NAME = 256
-"""Bytes that a client may use for each of its names."""
 STARTED = time.monotonic()
 
 
@@ -37,10 +35,10 @@ class ClusterFacts:
     admission: Admission
     tcp_port: int
     max_command_names: int
+    max_client_name: int
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)
-    max_client_name: int = field(default=MAX_CLIENT_NAME, init=False)
 
     @property
     def process_id(self) -> int:

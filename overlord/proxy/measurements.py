@@ -17,6 +17,7 @@ BOUNDS = (
     "max_request",
     "max_reply_depth",
     "max_command_names",
+    "max_client_name",
     "window_max",
     "max_unsent",
     "node_max_unsent",

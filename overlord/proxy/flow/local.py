@@ -91,7 +91,7 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
         if wanted not in (2, 3):
             return LocalAnswer(NO_SUCH_PROTOCOL)
         protocol = wanted
-    user, name = _hello_options(argv, facts.max_client_name)
+    user, name = _hello_options(argv, facts)
     if user is not None and not _is_user(user):
         return LocalAnswer(WRONG_PASSWORD)
     if name is not None:
@@ -113,7 +113,7 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
     return LocalAnswer(reply, Effect.PROTOCOL_3 if protocol == 3 else Effect.PROTOCOL_2)
 
 
-def _hello_options(argv: list[bytes], max_name: int) -> tuple[bytes | None, bytes | None]:
+def _hello_options(argv: list[bytes], facts: ProxyFacts) -> tuple[bytes | None, bytes | None]:
     """The user and the name that a HELLO gives, each None if it does not."""
     user: bytes | None = None
     name: bytes | None = None
@@ -125,7 +125,7 @@ def _hello_options(argv: list[bytes], max_name: int) -> tuple[bytes | None, byte
             index += 3
         elif option == b"SETNAME" and more >= 1:
             name = argv[index + 1]
-            check_name(name, max_name)
+            check_name(name, facts)
             index += 2
         else:
             shown = errors.c_text(argv[index])

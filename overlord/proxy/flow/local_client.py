@@ -53,20 +53,22 @@ def answer_client(argv: list[bytes], session: Session, facts: ProxyFacts) -> byt
     return encode(_ANSWERS[row.name](argv, session, facts), session.protocol)
 
 
-def check_name(name: bytes, max_size: int) -> None:
-    """Reject a name that Redis rejects, and one that is longer than `max_size` bytes."""
-    _check(name, max_size, BAD_NAME)
+def check_name(name: bytes, facts: ProxyFacts) -> None:
+    """Reject a name that Redis rejects, and one that is longer than `max_client_name`."""
+    _check(name, facts, BAD_NAME)
 
 
-def _check(text: bytes, max_size: int, otherwise: bytes) -> None:
-    if len(text) > max_size:
-        raise CommandRejected(error(b"ERR Client names are at most %d bytes long" % max_size))
+def _check(text: bytes, facts: ProxyFacts, otherwise: bytes) -> None:
+    longest = facts.max_client_name
+    if len(text) > longest:
+        facts.reached("max_client_name")
+        raise CommandRejected(error(b"ERR Client names are at most %d bytes long" % longest))
     if any(not 0x21 <= letter <= 0x7E for letter in text):
         raise CommandRejected(otherwise)
 
 
 def _setname(argv: list[bytes], session: Session, facts: ProxyFacts) -> Value:
-    check_name(argv[2], facts.max_client_name)
+    check_name(argv[2], facts)
     session.name = argv[2]
     return OK
 
@@ -80,7 +82,7 @@ def _setinfo(argv: list[bytes], session: Session, facts: ProxyFacts) -> Value:
     if option.upper() not in (b"LIB-NAME", b"LIB-VER"):
         raise CommandRejected(error(b"ERR Unrecognized option '%b'" % option))
     bad = b"ERR %b cannot contain spaces, newlines or special characters." % option
-    _check(value, facts.max_client_name, error(bad))
+    _check(value, facts, error(bad))
     if option.upper() == b"LIB-NAME":
         session.lib_name = value
     else:

@@ -28,6 +28,7 @@ def facts(**changes: Any) -> Any:
         "nodes": 4,
         "nodes_up": 3,
         "now": lambda: 1_000_010.25,
+        "reached": lambda bound: None,
     }
     return SimpleNamespace(**told | changes)
 
@@ -143,6 +144,16 @@ def test_names_are_bounded(session: Session, size: int, reply: bytes) -> None:
     assert ask(session, b"HELLO", b"2", b"SETNAME", b"x" * size)[:1] == (
         b"*" if size == 64 else b"-"
     )
+
+
+def test_who_gives_itself_too_long_a_name_is_counted(session: Session) -> None:
+    """`max_client_name`: just within it, and just beyond it."""
+    reached: list[str] = []
+
+    for size in (64, 65):
+        ask(session, b"CLIENT", b"SETNAME", b"x" * size, reached=reached.append)
+
+    assert reached == ["max_client_name"]
 
 
 @pytest.mark.parametrize("word", [b"INFO", b"DOCS"])
