@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from overlord.net.carriage import Carriage, StreamProtocol
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.requests import RedisClient
-from overlord.wire.stream import ABORTING, FINISHING
+from overlord.wire.stream import ABORTING, FINISHING, Farewell, Outbox
 
 NEVER = -1.0
 """No time on the reactor's clock."""
@@ -61,13 +61,12 @@ class Admission:
         return min(self.limit or above, above or self.limit)
 
 
-class Refusal(Protocol):
-    """Tells a client that there are too many, and closes."""
+class Refusal(StreamProtocol):
+    """Tells a client that there are too many, and closes so that it can read that."""
 
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(TOO_MANY)
-        self.transport.loseConnection()
+    def __init__(self, outbox: Outbox, carriage: Carriage) -> None:
+        self.stream = Farewell(outbox, TOO_MANY)
+        self.carriage = carriage
 
 
 @define(eq=False, slots=False)
@@ -163,7 +162,7 @@ class ClientConnFactory(Factory):
                     whom=f"cluster {self.flow.name}" if full is self.admission else "all clusters",
                     clients=full.admitted,
                 )
-            return Refusal()
+            return Refusal(self.flow.outbox, self.carriage)
         conn = ClientConn(self)
         self._conns.add(conn)
         return conn

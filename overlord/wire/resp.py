@@ -442,6 +442,11 @@ class Args:
             hold(-self.room * MARK_SIZE)
             free(self.marks)
 
+    def __del__(self) -> None:
+        if not cython.compiled:
+            hold(-self.room * MARK_SIZE)
+            self.room = 0
+
     def read(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.int:

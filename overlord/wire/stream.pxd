@@ -40,6 +40,9 @@ cdef class Stream:
     cdef void set_paused(self, bint paused)
     cpdef void close(self, int how, str reason)
 
+cdef class Farewell(Stream):
+    pass
+
 cdef class Outbox:
     cdef int _write(self, list touched) except -1
     cdef list nodes

@@ -160,6 +160,25 @@ class Stream:
             self.touch()
 
 
+@cython.cclass
+class Farewell(Stream):
+    """Says one thing, and is closed; what the peer sends is thrown away."""
+
+    def __init__(self, outbox: Outbox, words: bytes) -> None:
+        Stream.__init__(self, outbox)
+        self.outgoing.append(words, 0, len(words))
+        self.closing = FINISH
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        return end
+
+    def end_of_input(self) -> object:
+        self.ended = True
+        return None
+
+
 @cython.final
 @cython.cclass
 class Outbox:

@@ -84,7 +84,9 @@ class Reactor(MemoryReactorClock):
 
     def connects(self, index=0) -> Wire:
         """A client comes to the listener with this index."""
-        return Wire(self, self.tcpServers[index][1].buildProtocol(None))
+        wire = Wire(self, self.tcpServers[index][1].buildProtocol(None))
+        self.advance(0)
+        return wire
 
 
 @define
