@@ -93,7 +93,7 @@ def test_a_second_proxy_does_not_take_the_socket_of_the_first(proxy):
     raced = proxy.run(twistd=("--nodaemon", "--pidfile", "2.pid"))
 
     assert (checked.returncode, raced.returncode) == (1, 1)
-    assert checked.stderr == f"overlord-proxy: cannot listen on unix:{proxy.socket} {who}\n"
+    assert checked.stderr == f"overlord-proxy: cannot listen on {proxy.socket} {who}\n"
     assert raced.stderr == f"overlord-proxy: cannot listen on {proxy.socket} {who}\n"
     assert proxy.answers()
 
