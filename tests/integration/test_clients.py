@@ -307,7 +307,12 @@ def test_redis_cli_options_work_as_on_a_server(
     proxy: OverlordProxy, server: RedisServer, arguments: list[str], sends: bytes
 ) -> None:
     """One command on the command line: the same output and the same exit code."""
-    through, direct = (redis_cli(p.port, *arguments, sends=sends) for p in (proxy, server))
+    servers = (proxy, server)
+    for each in servers:
+        redis_cli(each.port, "set", "{cli}:count", "0")
+        redis_cli(each.port, "set", "{cli}:x", "text")
+
+    through, direct = (redis_cli(each.port, *arguments, sends=sends) for each in servers)
 
     assert through == direct
 

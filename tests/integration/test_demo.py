@@ -28,7 +28,7 @@ SERVER = shutil.which("redis-server") or "redis-server"
 class Demo:
     """A demo in a folder of its own, where its temporary files go, too."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, hangup=signal.SIG_DFL):
         self.folder = folder
         self.port = free_port()
         self.stat = free_port()
@@ -40,6 +40,8 @@ class Demo:
             env={**os.environ, "PYTHONPATH": ROOT, "TMPDIR": str(folder / "tmp")},
             stdout=self.out,
             stderr=self.out,
+            # Its own choice: who runs the tests under nohup would hand his on.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
         )
 
     def said(self):
@@ -71,8 +73,8 @@ class Demo:
 def start(tmp_path):
     demos = []
 
-    def begin(*arguments):
-        demos.append(Demo(tmp_path, *arguments))
+    def begin(*arguments, **options):
+        demos.append(Demo(tmp_path, *arguments, **options))
         return demos[-1]
 
     yield begin
@@ -118,6 +120,17 @@ def test_a_signal_ends_everything_in_order(start, number):
     assert demo.child.wait(15) == 0
     assert demo.is_gone()
     assert "got SIGTERM: finishing what is under way" in demo.said()
+
+
+def test_nohup_outlives_the_terminal(start):
+    """Where SIGHUP is ignored at the start, as nohup has it, it ends nothing."""
+    demo = serves(start("--server", SERVER, hangup=signal.SIG_IGN))
+
+    demo.child.send_signal(signal.SIGHUP)
+    demo.child.send_signal(signal.SIGTERM)
+
+    assert demo.child.wait(15) == 0
+    assert demo.said().count("got SIG") == 1
 
 
 def test_ctrl_c_before_it_serves_is_130(start):
