@@ -324,9 +324,11 @@ class RedisLink(Link):
         What this sees is a little younger than the truth, so a timeout never comes early, and late by two
         intervals of the sweep at most.
         """
+        is_taking: cython.bint = self.stuck_since != 0.0 and self.bytes_sent != self.sent_at_sweep
         if self.state != READY or self.closing != OPEN:
             return
-        if self.in_flight == 0:
+        if self.in_flight == 0 or is_taking:
+            # Who still takes what it was sent cannot answer yet: a large value may be long on its way.
             self.silent_since = 0.0
         elif self.silent_since == 0.0:
             self.silent_since = now

@@ -306,6 +306,28 @@ def test_a_byte_from_the_node_begins_the_time_anew(world):
     assert customer.stream.in_flight == 1
 
 
+def test_a_node_that_is_still_taking_a_request_is_not_silent(world):
+    """A large value may take longer than read_timeout on its way; the time begins when it is there."""
+    conn = world.conns()[0]
+    conn.takes = 10
+    customer, _ = asked(world, 20)
+
+    for now in range(100, 104):
+        assert sweeps(conn.link, now, now + 0.75) is None
+        conn.takes = 3
+        conn.link.look_again()
+        world.round()
+    assert len(conn.link.outgoing) > 0
+    assert customer.stream.in_flight == 1
+    conn.takes = 1000
+    conn.link.look_again()
+    world.round()
+    given_up = sweeps(conn.link, 104.0, 110.0)
+
+    assert 105.0 <= given_up <= 105.0 + 2 * INTERVAL
+    assert conn.link.reason == "no answer within 1 s"
+
+
 @pytest.mark.parametrize("offset", [0.0, 0.01, 0.2, 0.249])
 @pytest.mark.parametrize("progress", [False, True])
 def test_a_node_that_takes_nothing_is_borne_for_write_timeout(world, offset, progress):
