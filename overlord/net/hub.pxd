@@ -55,7 +55,6 @@ cdef class Hub:
     cdef readonly object reactor
     cdef readonly long long turns
     cdef readonly long long rounds
-    cdef readonly long long events_seen
     cdef readonly long long broken
     cdef readonly double linger_timeout
     cdef readonly Py_ssize_t max_lingering

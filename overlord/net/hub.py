@@ -211,7 +211,7 @@ class Hub:
     An epoll with the connections of this process.
 
     Attributes:
-        turns, rounds, events_seen: how often the reactor called, how many rounds that made, of how many events.
+        turns, rounds: how often the reactor called, and how many rounds that made.
         broken: connections that were ended because of a mistake of ours.
         linger_timeout: seconds that a closed peer may go on sending, so that it can read why it was closed.
         max_lingering: how many of them are kept for that at a time.
@@ -244,7 +244,7 @@ class Hub:
         self.linger_queue = deque()
         self.flush_call = None
         self.linger_call = None
-        self.turns = self.rounds = self.events_seen = self.broken = 0
+        self.turns = self.rounds = self.broken = 0
         self.event_count = self.next_event = 0
         if not self.landing:
             raise MemoryError
@@ -396,7 +396,6 @@ class Hub:
                 self.event_count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
                 if self.event_count <= 0:
                     break
-                self.events_seen += self.event_count
             event = cython.address(self.events[self.next_event])
             self.next_event += 1
             served += 1

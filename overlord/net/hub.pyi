@@ -26,7 +26,6 @@ class Hub:
     reactor: Any
     turns: int
     rounds: int
-    events_seen: int
     broken: int
     linger_timeout: float
     max_lingering: int

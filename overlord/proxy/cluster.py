@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from overlord.config import ClusterConfig, TcpAddress, UnixAddress
-from overlord.errors import StartFailed
+from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
@@ -80,7 +80,7 @@ class Cluster:
         Listen for clients.
 
         Raises:
-            StartFailed: the address cannot be had.
+            CannotListen: the address cannot be had.
         """
         endpoint = NotedEndpoint(self._endpoint(), self._listens)
         self.listener = StreamServerEndpointService(endpoint, self.factory)
@@ -89,9 +89,8 @@ class Cluster:
         try:
             self.listener.startService()
         except CannotListenError as error:
-            raise StartFailed(
-                f"cannot listen on {self.config.listen} for cluster {self.config.name!r}: "
-                f"{_reason(error)}"
+            raise CannotListen(
+                self.config.listen, f"cluster {self.config.name!r}", error
             ) from error
 
     def _endpoint(self) -> IStreamServerEndpoint:
@@ -109,7 +108,7 @@ class Cluster:
             taken: Any = port.getHost()
             address = address.with_port(taken.port)
         self.log.info(
-            "cluster {cluster} listens on {address} before {nodes} nodes",
+            "cluster {cluster} listens on {address}, nodes: {nodes}",
             cluster=self.config.name,
             address=str(address),
             nodes=len(self.pools),
@@ -141,12 +140,3 @@ class NotedEndpoint:
 
         listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
         return listening.addCallback(note)
-
-
-def _reason(error: CannotListenError) -> str:
-    """Why an address cannot be had, in the system's words, with what helps."""
-    problem = error.socketError
-    text = getattr(problem, "strerror", None) or str(problem)
-    if "in use" in text and isinstance(error.port, int):
-        return f"{text.lower()} (see who has it: ss -ltnp 'sport = :{error.port}')"
-    return text.lower()

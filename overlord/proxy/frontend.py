@@ -174,10 +174,9 @@ class ClientConnFactory(Factory):
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Close clients that have been silent or stuck for too long; 0 seconds are for ever."""
-        hits = self.flow.bound_hits
         for conn in list(self._conns):
             if reached := conn.look(now, read_timeout, write_timeout):
-                hits[reached] = hits.get(reached, 0) + 1
+                self.flow.hit(reached)
 
     def drain(self) -> None:
         """Take no more requests, and close each client when it has what it is owed."""

@@ -31,7 +31,7 @@ REFUSALS = ("cross-node", "http")
 
 def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
     """The numbers of the process as a whole."""
-    yield (
+    yield Measurement(
         "overlord_proxy_buffered_bytes",
         {},
         held_bytes(),
@@ -39,7 +39,7 @@ def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
         "Memory held by what waits for clients and nodes; bounded by max_memory.",
     )
     if carriage is not None:
-        yield (
+        yield Measurement(
             "overlord_proxy_lingering",
             {},
             carriage.lingering(),
@@ -47,7 +47,7 @@ def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
             "Closed clients that are kept so that they can read why; bounded by max_lingering.",
         )
         for bound, hits in carriage.bound_hits().items():
-            yield (
+            yield Measurement(
                 "overlord_proxy_process_bound_hits",
                 {"bound": bound},
                 hits,
@@ -74,10 +74,11 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     )
     for name, value, text in counters:
-        yield f"overlord_proxy_{name}", labels, value, "counter", text
-    yield "overlord_proxy_conns", labels, len(clients), "gauge", "Clients that are connected."
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
+    connected = "Clients that are connected."
+    yield Measurement("overlord_proxy_conns", labels, len(clients), "gauge", connected)
     for bound in BOUNDS:
-        yield (
+        yield Measurement(
             "overlord_proxy_bound_hits",
             {**labels, "bound": bound},
             flow.bound_hits.get(bound, 0),
@@ -85,7 +86,7 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             "How often somebody reached a bound of the configuration.",
         )
     for reason in REFUSALS:
-        yield (
+        yield Measurement(
             "overlord_proxy_refusals",
             {**labels, "reason": reason},
             flow.refusals.get(reason, 0),
@@ -96,10 +97,13 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         at = {**labels, "node": node.label}
         ready = sum(link.is_ready() for link in node.links + node.links3)
         waiting = sum(link.in_flight for link in node.links + node.links3)
-        for name, value, kind, text in (
-            ("node_requests", node.requests, "counter", "Requests sent to a node."),
-            ("node_failures", node.failures, "counter", "Requests that a node did not answer."),
-            ("node_connections", ready, "gauge", "Connections to a node that are ready."),
-            ("node_in_flight", waiting, "gauge", "Requests that a node has not answered yet."),
+        for name, value, text in (
+            ("node_requests", node.requests, "Requests sent to a node."),
+            ("node_failures", node.failures, "Requests that a node did not answer."),
         ):
-            yield f"overlord_proxy_{name}", at, value, kind, text
+            yield Measurement(f"overlord_proxy_{name}", at, value, "counter", text)
+        for name, value, text in (
+            ("node_connections", ready, "Connections to a node that are ready."),
+            ("node_in_flight", waiting, "Requests that a node has not answered yet."),
+        ):
+            yield Measurement(f"overlord_proxy_{name}", at, value, "gauge", text)

@@ -42,6 +42,7 @@ class DialledEndpoint:
     link: RedisLink
     reactor: Any
     timeout: float
+    """For the whole: the endpoint's own begins anew with each address of a name."""
     told: Callable[[], None]
     """Called after each failure."""
 

@@ -34,7 +34,12 @@ MAX_CLIENT_SWEEP = 1.0
 TRIM_INTERVAL = 1.0
 """Seconds between two looks at how much the buffers hold."""
 DRAIN_POLL = 0.01
-"""Seconds between two looks whether all clients have gone."""
+"""
+Seconds between two looks whether all clients have gone.
+
+They go in many ways, by frontends and carriages; for the one moment of leaving, looking is simpler than
+having all of them tell.
+"""
 
 
 def is_compiled() -> bool:
@@ -180,7 +185,7 @@ class ProxyService(Service):
             await deferLater(self._reactor, DRAIN_POLL)
         if self._clients():
             self.log.warn(
-                "{clients} clients are still owed replies after drain_timeout, and are closed",
+                "clients that are still owed replies after drain_timeout, and are closed: {clients}",
                 clients=self._clients(),
             )
         for cluster in self._clusters:

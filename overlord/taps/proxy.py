@@ -116,7 +116,8 @@ def serve(clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any) -
 
 def version() -> Iterable[Measurement]:
     """Which Overlord this is, as a metric."""
-    yield "overlord_proxy_version", {"version": __version__}, 1, "gauge", "Which version runs here."
+    what, text = {"version": __version__}, "Which version runs here."
+    yield Measurement("overlord_proxy_version", what, 1, "gauge", text)
 
 
 def listeners(clusters: Sequence[ClusterConfig], stat: TcpAddress | None) -> list[trial.Wanted]:

@@ -8,14 +8,8 @@ from pathlib import Path
 from attrs import frozen
 
 from overlord.config import TcpAddress, UnixAddress
+from overlord.errors import CannotListen
 from overlord.net.unix_port import is_left_over
-
-HINTS = {
-    errno.EADDRINUSE: "address already in use (see who has it: ss -ltnp 'sport = :{port}')",
-    errno.EACCES: "this user may not (ports below 1024 are for root, or need CAP_NET_BIND_SERVICE)",
-    errno.EADDRNOTAVAIL: "this machine has no such address (see which it has: ip addr)",
-}
-"""What an operator can do about an error, by its number."""
 
 
 @frozen
@@ -45,7 +39,7 @@ def problems(addresses: list[Wanted]) -> list[str]:
             else:
                 bound(wanted.host, wanted.port).close()
         except OSError as error:
-            found.append(f"cannot listen on {wanted} for {wanted.whose}: {why(error, wanted)}")
+            found.append(str(CannotListen(wanted, wanted.whose, error)))
     return found
 
 
@@ -76,11 +70,3 @@ def try_path(path: str) -> None:
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EPERM, f"this user may not write into {folder}")
-
-
-def why(error: OSError, wanted: Wanted) -> str:
-    """What stood in the way, and what to do, as the end of a sentence."""
-    if wanted.port is not None and error.errno in HINTS:
-        return HINTS[error.errno].format(port=wanted.port)
-    reason = error.strerror or str(error)
-    return reason[:1].lower() + reason[1:]

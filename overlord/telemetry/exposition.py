@@ -27,7 +27,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from overlord.errors import StartFailed
+from overlord.errors import CannotListen
 from overlord.telemetry.metrics import Measurement
 
 TEXT = "text/plain; charset=utf-8"
@@ -104,7 +104,7 @@ class StatService(Service):
             factory: Any = self.site  # whose protocol Twisted's types cannot express
             self.port = tcp.listenTCP(self.address.port, factory, interface=self.address.host)
         except (CannotListenError, OSError) as error:
-            raise StartFailed(cannot_listen(self.address, error)) from error
+            raise CannotListen(self.address, "'stat'", error) from error
         self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
         if self.address.is_open:
             self.log.warn(
@@ -140,7 +140,7 @@ class StatService(Service):
     def measurements(self) -> Iterable[Measurement]:
         """How often our own clients reached their bounds."""
         for bound in BOUNDS:
-            yield (
+            yield Measurement(
                 "overlord_proxy_process_bound_hits",
                 {"bound": bound},
                 self.site.hits[bound],
@@ -167,13 +167,6 @@ class StatService(Service):
         except Exception:  # noqa: BLE001  # whatever a collector raises, the scraper is told
             self.log.failure("the numbers cannot be shown")
             return 500, TEXT, b"the numbers cannot be shown, the log says why\n"
-
-
-def cannot_listen(address: Address, error: Exception) -> str:
-    """The sentence for an operator whose `stat` address cannot be had."""
-    cause = error.socketError if isinstance(error, CannotListenError) else error
-    why = getattr(cause, "strerror", None) or str(cause)
-    return f"cannot listen on {address} for 'stat': {why.lower()}"
 
 
 def stat_site(

@@ -5,20 +5,24 @@ Whoever has numbers offers `measurements()`; `Measurements` turns them into metr
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-Measurement = tuple[str, Mapping[str, str], float, str, str]
-"""
-Name, labels, value, "counter" or "gauge", and a help text.
-
-All of one name have the same labels, kind and help.
-"""
-
 Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class Measurement(NamedTuple):
+    """One number. All of one name have the same labels, kind and help."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    kind: Literal["counter", "gauge"]
+    help: str
 
 
 @frozen(eq=False)
@@ -30,12 +34,13 @@ class Measurements(Collector):
     def collect(self) -> Iterable[Family]:
         """The metrics of this moment, in the order in which their names first came."""
         families: dict[str, tuple[Family, list[str]]] = {}
-        for name, labels, value, kind, help_text in self.ask():
-            if name not in families:
-                make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-                families[name] = make(name, help_text, labels=list(labels)), list(labels)
-            family, label_names = families[name]
-            family.add_metric([labels[label] for label in label_names], value)
+        for each in self.ask():
+            if each.name not in families:
+                make = CounterMetricFamily if each.kind == "counter" else GaugeMetricFamily
+                names = list(each.labels)
+                families[each.name] = make(each.name, each.help, labels=names), names
+            family, label_names = families[each.name]
+            family.add_metric([each.labels[label] for label in label_names], each.value)
         return [family for family, _ in families.values()]
 
     def describe(self) -> Iterable[Family]:

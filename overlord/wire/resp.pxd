@@ -43,6 +43,12 @@ cdef class ReplyScanner(LengthLine):
     cdef long long left[1026]
 
     cdef int scan(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
+    cdef int _line(self, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef int _dot(self, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef int _streamed(self, int kind, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef int _measured(self, int kind, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef int _bulk(self, int kind, long long size, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef int _level(self, long long left, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2
     cdef void skip(self, Py_ssize_t count) noexcept
     cdef void _element_done(self) noexcept
     cdef int _violated(self, str reason, str bound, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2

@@ -266,9 +266,8 @@ class ReplyScanner(LengthLine):
     ) -> cython.int:
         """Look at a reply of which `p[start:end]` is there."""
         pos: cython.Py_ssize_t = start + self.at
-        found: cython.Py_ssize_t
-        size: cython.longlong
         kind: cython.int
+        found: cython.int
         while True:
             if self.in_bulk:
                 if pos > end:
@@ -300,95 +299,135 @@ class ReplyScanner(LengthLine):
                 or kind == 40
             ):
                 # + - : _ # , ( are lines.
-                found = find_byte(p, pos + 1, end, CR)
-                if (found if found >= 0 else end) - pos > self.max_line:
-                    return self._violated("reply line too long", "max_inline", p, pos, end)
-                if found < 0 or found + 1 >= end:
-                    self.at = pos - start
-                    return INCOMPLETE
-                if p[found + 1] != LF:
-                    return self._violated("expected CRLF after a line", "", p, pos, end)
-                pos = found + 2
-                self._element_done()
-                continue
-            if kind == 46:
-                if pos + 3 > end:
-                    self.at = pos - start
-                    return INCOMPLETE
-                if self.left[self.depth] != UNTIL_DOT or p[pos + 1] != CR or p[pos + 2] != LF:
-                    return self._violated("not a reply", "", p, pos, end)
-                pos += 3
-                self.depth -= 1
-                self._element_done()
-                continue
-            if not (
-                kind == 36
-                or kind == 42
-                or kind == 37
-                or kind == 126
-                or kind == 61
-                or kind == 33
-                or kind == 62
-                or kind == 124
-                or kind == 59
-            ):
-                return self._violated("not a reply", "", p, pos, end)
-            if (
+                found = self._line(p, pos, end)
+            elif kind == 46:
+                found = self._dot(p, pos, end)
+            elif (
                 pos + 1 < end
                 and p[pos + 1] == 63
                 and (kind == 36 or kind == 42 or kind == 37 or kind == 126)
             ):
                 # $? *? %? ~? are streamed: their length comes with their end.
-                if pos + 4 > end:
-                    self.at = pos - start
-                    return INCOMPLETE
-                if p[pos + 2] != CR or p[pos + 3] != LF:
-                    return self._violated("malformed length", "", p, pos, end)
-                if self.depth >= self.max_depth:
-                    return self._violated("reply nested too deeply", "max_reply_depth", p, pos, end)
-                pos += 4
-                self.depth += 1
-                self.left[self.depth] = CHUNKS if kind == 36 else UNTIL_DOT
-                continue
-            size = self.number(p, pos + 1, end)
-            if size < 0 and not (size == -1 and (kind == 36 or kind == 42)):
-                if size == PARTIAL:
-                    self.at = pos - start
-                    return INCOMPLETE
-                if size == TOO_LONG:
-                    return self._violated("reply line too long", "max_inline", p, pos, end)
-                return self._violated("malformed length", "", p, pos, end)
-            if kind == 36 or kind == 61 or kind == 33 or kind == 59:
-                # $ = ! and the chunks ; of a streamed string are bytes of that length.
-                if kind == 59 and self.left[self.depth] != CHUNKS:
-                    return self._violated("not a reply", "", p, pos, end)
-                pos = self.after
-                if size > self.max_bulk:
-                    return self._violated("reply too large", "max_arg_size", p, pos, end)
-                if kind == 59 and size == 0:
-                    self.depth -= 1
-                    self._element_done()
-                elif size < 0:
-                    self._element_done()
-                else:
-                    pos += size + 2
-                    self.in_bulk = True
-                continue
+                found = self._streamed(kind, p, pos, end)
+            else:
+                found = self._measured(kind, p, pos, end)
+            if found != WHOLE:
+                self.at = pos - start
+                return found
             pos = self.after
-            if size > MAX_COUNT:
-                return self._violated("reply announces too many elements", "", p, pos, end)
-            if kind == 37 or kind == 124:
-                size *= 2
-            if kind == 124:
-                if self.left[self.depth] >= 0:
-                    self.left[self.depth] += 1
-            if size <= 0:
-                self._element_done()
-                continue
-            if self.depth >= self.max_depth:
-                return self._violated("reply nested too deeply", "max_reply_depth", p, pos, end)
-            self.depth += 1
-            self.left[self.depth] = size
+
+    # Each of these looks at what starts at `pos`. After WHOLE, `after` is where the next thing starts.
+
+    def _line(
+        self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """A simple string, an error, a number: whatever is one line."""
+        found: cython.Py_ssize_t = find_byte(p, pos + 1, end, CR)
+        if (found if found >= 0 else end) - pos > self.max_line:
+            return self._violated("reply line too long", "max_inline", p, pos, end)
+        if found < 0 or found + 1 >= end:
+            return INCOMPLETE
+        if p[found + 1] != LF:
+            return self._violated("expected CRLF after a line", "", p, pos, end)
+        self.after = found + 2
+        self._element_done()
+        return WHOLE
+
+    def _dot(
+        self, p: cython.p_const_uchar, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """The end of a streamed aggregate."""
+        if pos + 3 > end:
+            return INCOMPLETE
+        if self.left[self.depth] != UNTIL_DOT or p[pos + 1] != CR or p[pos + 2] != LF:
+            return self._violated("not a reply", "", p, pos, end)
+        self.after = pos + 3
+        self.depth -= 1
+        self._element_done()
+        return WHOLE
+
+    def _streamed(
+        self,
+        kind: cython.int,
+        p: cython.p_const_uchar,
+        pos: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """The beginning of a streamed string or aggregate."""
+        if pos + 4 > end:
+            return INCOMPLETE
+        if p[pos + 2] != CR or p[pos + 3] != LF:
+            return self._violated("malformed length", "", p, pos, end)
+        self.after = pos + 4
+        return self._level(CHUNKS if kind == 36 else UNTIL_DOT, p, pos, end)
+
+    def _measured(
+        self,
+        kind: cython.int,
+        p: cython.p_const_uchar,
+        pos: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """What begins with its length: $ = ! ; in bytes, * ~ > in elements, % | in pairs of them."""
+        is_string: cython.bint = kind == 36 or kind == 61 or kind == 33 or kind == 59
+        is_map: cython.bint = kind == 37 or kind == 124
+        size: cython.longlong
+        if not (is_string or is_map or kind == 42 or kind == 126 or kind == 62):
+            return self._violated("not a reply", "", p, pos, end)
+        size = self.number(p, pos + 1, end)
+        if size < 0 and not (size == -1 and (kind == 36 or kind == 42)):
+            if size == PARTIAL:
+                return INCOMPLETE
+            if size == TOO_LONG:
+                return self._violated("reply line too long", "max_inline", p, pos, end)
+            return self._violated("malformed length", "", p, pos, end)
+        if is_string:
+            return self._bulk(kind, size, p, pos, end)
+        if size > MAX_COUNT:
+            return self._violated("reply announces too many elements", "", p, pos, end)
+        if kind == 124 and self.left[self.depth] >= 0:
+            self.left[self.depth] += 1
+        if size <= 0:
+            self._element_done()
+            return WHOLE
+        return self._level(2 * size if is_map else size, p, pos, end)
+
+    def _bulk(
+        self,
+        kind: cython.int,
+        size: cython.longlong,
+        p: cython.p_const_uchar,
+        pos: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """A string of `size` bytes, which begin at `after`; or a chunk of a streamed one."""
+        if kind == 59 and self.left[self.depth] != CHUNKS:
+            return self._violated("not a reply", "", p, pos, end)
+        if size > self.max_bulk:
+            return self._violated("reply too large", "max_arg_size", p, pos, end)
+        if kind == 59 and size == 0:
+            self.depth -= 1
+            self._element_done()
+        elif size < 0:
+            self._element_done()
+        else:
+            self.after += size + 2
+            self.in_bulk = True
+        return WHOLE
+
+    def _level(
+        self,
+        left: cython.longlong,
+        p: cython.p_const_uchar,
+        pos: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """What begins here has elements of its own."""
+        if self.depth >= self.max_depth:
+            return self._violated("reply nested too deeply", "max_reply_depth", p, pos, end)
+        self.depth += 1
+        self.left[self.depth] = left
+        return WHOLE
 
     def skip(self, count: cython.Py_ssize_t) -> None:
         """The first `count` bytes of the reply (fewer than `at`) will not be shown again."""

@@ -25,10 +25,11 @@ else:
     OPEN, FINISH, ABORT = 0, 1, 2
 
 STILL_OPEN, FINISHING, ABORTING = 0, 1, 2
-"""What `Stream.closing` says: open; to be closed when all is written; to be closed at once."""
+"""
+What `Stream.closing` says: open; to be closed when all is written; to be closed at once.
 
-MIN_READ = cython.declare(cython.Py_ssize_t, 16384)
-"""Bytes of room that a read into a stream's own buffer gets at least."""
+For Python: compiled, the names of the enum, OPEN, FINISH and ABORT, exist for compiled modules only.
+"""
 
 
 @cython.cclass

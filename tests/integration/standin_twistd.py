@@ -12,8 +12,9 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineReceiver
 from twisted.scripts.twistd import run
 
-from overlord.errors import StartFailed
+from overlord.errors import CannotListen
 from overlord.taps import proxy, trial
+from overlord.telemetry.metrics import Measurement
 
 
 class Line(LineReceiver):
@@ -51,10 +52,7 @@ class StandIn(Service, Factory):
             try:
                 self.ports.append(self.clock.listenTCP(at.port, self, interface=at.host))
             except CannotListenError as error:
-                raise StartFailed(
-                    f"cannot listen on {at} for cluster {cluster.name!r}: "
-                    f"{error.socketError.strerror.lower()}"
-                ) from error
+                raise CannotListen(at, f"cluster {cluster.name!r}", error) from error
 
     async def stop(self):
         for port in self.ports:
@@ -72,7 +70,8 @@ class StandIn(Service, Factory):
             self.drained.callback(None)
 
     def measurements(self):
-        yield "overlord_proxy_conns", {"cluster": "users"}, 3, "gauge", "Client connections."
+        cluster = {"cluster": "users"}
+        yield Measurement("overlord_proxy_conns", cluster, 3, "gauge", "Client connections.")
 
 
 proxy.serve = StandIn

@@ -174,7 +174,7 @@ def test_a_port_lost_at_the_last_moment_ends_with_1_and_one_sentence(proxy, take
     assert ended.returncode == 1
     assert ended.stderr == (
         f"overlord-proxy: cannot listen on 127.0.0.1:{taken} for cluster 'users':"
-        " address already in use\n"
+        f" address already in use (see who has it: ss -ltnp 'sport = :{taken}')\n"
     )
     assert "Traceback" not in ended.stdout
     assert proxy.files() == ["c.toml"]
@@ -201,7 +201,8 @@ def test_a_stat_port_lost_at_the_last_moment_ends_with_1_and_one_sentence(proxy,
 
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"overlord-proxy: cannot listen on 127.0.0.1:{taken} for 'stat': address already in use\n"
+        f"overlord-proxy: cannot listen on 127.0.0.1:{taken} for 'stat': address already in use"
+        f" (see who has it: ss -ltnp 'sport = :{taken}')\n"
     )
 
 

@@ -7,6 +7,9 @@ The parts that a request passes, and that know each other: clients, pending repl
 A `Pending` hangs in both lines at once. A node's reply belongs to the first in its link's line; it goes out
 to the client when it is the first in the client's line, and is kept in the Pending until then.
 
+They know each other's types, and compiled modules cannot import each other's types in a circle: that is
+why they share one file.
+
 Invariants:
 - A Pending is in its link's line from the moment its frame is in `link.outgoing`, in the same order.
 - A Pending leaves the link's line once: with its reply, or with an error when the link is lost.
@@ -620,6 +623,10 @@ class Flow:
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
+
+    def refused(self, why: str) -> None:
+        """Count a command that was refused for a reason that metrics show."""
+        self.refusals[why] = self.refusals.get(why, 0) + 1
 
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""

@@ -11,6 +11,11 @@ cdef class RedisClient(Client):
     cdef int _forward(self, int index, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _keys(self, int row, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _split(self, int join, Py_ssize_t step, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _only_node(self, Py_ssize_t step, Py_ssize_t count, const unsigned char* p) except -2
+    cdef list _share_out(self, Split split, Py_ssize_t step, const unsigned char* p)
+    cdef int _make_parts(self, Split split, list nodes) except -1
+    cdef int _begin_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
+    cdef int _fill_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _any_node(self) except -1
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

@@ -343,7 +343,7 @@ class RedisClient(Client):
         return self._forward(index, p, start, end)
 
     def _refuse_cross_node(self, name: str) -> None:
-        self.flow.refusals["cross-node"] = self.flow.refusals.get("cross-node", 0) + 1
+        self.flow.refused("cross-node")
         self.flow.errors += 1
         self.say(command_errors.cross_node(name))
 
@@ -362,41 +362,66 @@ class RedisClient(Client):
         arguments. A node that takes no request answers its part with an error at once.
         """
         flow: Flow = self.flow
-        args: Args = flow.args
-        ring: Ring = flow.ring
         split: Split
-        pending: Pending
         node: Node
         link: Link
-        index: cython.Py_ssize_t
-        at: cython.Py_ssize_t
+        only: cython.int
         count: cython.Py_ssize_t
-        only: cython.int = -1
-        other: cython.int = 0
-        name_size: cython.Py_ssize_t
-        owners: bytearray
-        nodes: list
         flow.requests += 1
-        args.read(p, start, end)
-        count = (args.count - 1) // step
-        # Many commands stay on one node: they go as they are. So does what may go to any node.
-        for index in range(count):
-            other = ring.node_of(p, args.start_of(1 + index * step), args.end_of(1 + index * step))
-            if only < 0:
-                only = other
-            if other != only or ring.is_random:
-                break
-        if other == only:
+        flow.args.read(p, start, end)
+        count = (flow.args.count - 1) // step
+        only = self._only_node(step, count, p)
+        if only >= 0:
             return self._forward(only, p, start, end)
-        flow.splits += 1
-        flow.serial += 1
         split = Split(join, count)
         split.client = self
-        owners = split.owners
-        nodes = []
-        for index in range(count):
-            other = ring.node_of(p, args.start_of(1 + index * step), args.end_of(1 + index * step))
-            node = flow.nodes[other]
+        nodes: list = self._share_out(split, step, p)
+        for node in nodes:
+            link = node.link_for(self)
+            if link is not None and link.in_flight >= flow.node_queue:
+                flow.requests -= 1  # it is counted when it comes again
+                return self._wait_for_place(link)
+        flow.splits += 1
+        # All that can run out of memory comes first: a part of a frame on a link would ruin the link.
+        self._make_parts(split, nodes)
+        self.append_pending(split)
+        self._begin_parts(split, nodes, step, p)
+        self._fill_parts(split, nodes, step, p)
+        for node in nodes:
+            node.part_link = None
+        if split.left == 0:
+            join_parts(split)
+        return 1
+
+    def _only_node(
+        self, step: cython.Py_ssize_t, count: cython.Py_ssize_t, p: cython.p_const_uchar
+    ) -> cython.int:
+        """The one node that a command with these `count` keys goes to as it is; -1 if there are several."""
+        ring: Ring = self.flow.ring
+        args: Args = self.flow.args
+        only: cython.int = ring.node_of(p, args.start_of(1), args.end_of(1))
+        at: cython.Py_ssize_t
+        if ring.is_random:
+            return only
+        for at in range(1 + step, 1 + count * step, step):
+            if ring.node_of(p, args.start_of(at), args.end_of(at)) != only:
+                return -1
+        return only
+
+    def _share_out(
+        self, split: Split, step: cython.Py_ssize_t, p: cython.p_const_uchar
+    ) -> list[Node]:
+        """The nodes that have a part of it, in the order of their first keys; `owners` are noted."""
+        flow: Flow = self.flow
+        args: Args = flow.args
+        owners: bytearray = split.owners
+        nodes: list = []
+        node: Node
+        index: cython.Py_ssize_t
+        at: cython.Py_ssize_t = 1
+        flow.serial += 1
+        for index in range(split.count):
+            node = flow.nodes[flow.ring.node_of(p, args.start_of(at), args.end_of(at))]
             if node.mark != flow.serial:
                 node.mark = flow.serial
                 node.part = len(nodes)
@@ -404,17 +429,19 @@ class RedisClient(Client):
                 node.part_size = 0
                 nodes.append(node)
             node.part_keys += 1
-            node.part_size += args.header(1 + (index + 1) * step) - args.header(1 + index * step)
+            node.part_size += args.header(at + step) - args.header(at)
             owners[2 * index] = node.part & 255
             owners[2 * index + 1] = node.part >> 8
-        for node in nodes:
-            link = node.link_for(self)
-            if link is not None and link.in_flight >= flow.node_queue:
-                flow.requests -= 1  # it is counted when it comes again
-                flow.splits -= 1
-                return self._wait_for_place(link)
-        name_size = args.header(1) - args.header(0)
-        # All that can run out of memory comes first: a part of a frame on a link would ruin the link.
+            at += step
+        return nodes
+
+    def _make_parts(self, split: Split, nodes: list) -> cython.int:
+        """A Pending for each node, and room for its frame; an error for each node that takes none."""
+        args: Args = self.flow.args
+        name_size: cython.Py_ssize_t = args.header(1) - args.header(0)
+        node: Node
+        link: Link
+        pending: Pending
         for node in nodes:
             pending = new_pending()
             split.parts.append(pending)
@@ -427,7 +454,16 @@ class RedisClient(Client):
             else:
                 pending.parent = split
                 link.outgoing.reserve(HEAD_ROOM + name_size + node.part_size)
-        self.append_pending(split)
+        return 0
+
+    def _begin_parts(
+        self, split: Split, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
+    ) -> cython.int:
+        """Put each part in its link's line, and begin its frame: how many arguments, and the name."""
+        args: Args = self.flow.args
+        node: Node
+        link: Link
+        pending: Pending
         for node in nodes:
             pending = split.parts[node.part]
             link = node.part_link
@@ -442,16 +478,23 @@ class RedisClient(Client):
             link.outgoing.append_head(ARRAY, node.part_keys * step + 1)
             link.outgoing.append(p, args.header(0), args.header(1))
             link.touch()
-        for index in range(count):
-            at = 1 + index * step
+        return 0
+
+    def _fill_parts(
+        self, split: Split, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
+    ) -> cython.int:
+        """Add to each part's frame what it has of the arguments."""
+        args: Args = self.flow.args
+        owners: bytearray = split.owners
+        node: Node
+        index: cython.Py_ssize_t
+        at: cython.Py_ssize_t = 1
+        for index in range(split.count):
             node = nodes[owners[2 * index] | (owners[2 * index + 1] << 8)]
             if node.part_link is not None:
                 node.part_link.outgoing.append(p, args.header(at), args.header(at + step))
-        for node in nodes:
-            node.part_link = None
-        if split.left == 0:
-            join_parts(split)
-        return 1
+            at += step
+        return 0
 
     def _slowly(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -468,7 +511,7 @@ class RedisClient(Client):
             indices = keys_to_route(argv)
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
-                flow.refusals["http"] = flow.refusals.get("http", 0) + 1
+                flow.refused("http")
                 self._end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
                 return 1
             flow.requests += 1

@@ -52,8 +52,8 @@ def test_every_cluster_listens_and_dials_its_nodes(make_service, reactor, said):
     ]
     assert reactor.dials() == 4
     assert said.lines() == [
-        "cluster users listens on 127.0.0.1:7000 before 1 nodes",
-        "cluster posts listens on 127.0.0.1:7001 before 1 nodes",
+        "cluster users listens on 127.0.0.1:7000, nodes: 1",
+        "cluster posts listens on 127.0.0.1:7001, nodes: 1",
     ]
 
 
@@ -362,7 +362,7 @@ def test_drain_timeout_bounds_how_long_clients_are_waited_for(served, reactor, s
     turns(reactor, 0.02)
     assert (client.is_closed, node.is_closed, done) == (True, True, [None])
     assert said.warnings() == [
-        "1 clients are still owed replies after drain_timeout, and are closed"
+        "clients that are still owed replies after drain_timeout, and are closed: 1"
     ]
 
 

@@ -11,6 +11,7 @@ from overlord.config import TcpAddress
 from overlord.taps import proxy
 from overlord.telemetry import logs
 from overlord.telemetry.exposition import StatBounds, StatService
+from overlord.telemetry.metrics import Measurement
 
 CLUSTER = """
 [[clusters]]
@@ -31,7 +32,7 @@ class StandIn(Service):
         self.clusters, self.config = clusters, config
 
     def measurements(self):
-        return [("overlord_x", {}, 1, "gauge", "Help.")]
+        return [Measurement("overlord_x", {}, 1, "gauge", "Help.")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from overlord.config import TcpAddress
 from overlord.errors import StartFailed
 from overlord.telemetry import exposition
 from overlord.telemetry.exposition import StatBounds, StatService
-from overlord.telemetry.metrics import Measurements
+from overlord.telemetry.metrics import Measurement, Measurements
 
 HERE = TcpAddress("127.0.0.1", 2110)
 BOUNDS = StatBounds(timeout=30.0, max_connections=3, max_request=1024, max_body=2048)
@@ -30,7 +30,7 @@ def clock():
 @pytest.fixture
 def service(clock):
     numbers = CollectorRegistry()
-    numbers.register(Measurements(lambda: [("overlord_x", {}, 1, "gauge", "Help.")]))
+    numbers.register(Measurements(lambda: [Measurement("overlord_x", {}, 1, "gauge", "Help.")]))
     made = StatService(HERE, numbers, clock, BOUNDS)
     made.startService()
     return made
@@ -249,4 +249,7 @@ def test_a_port_in_use_stops_the_start(clock):
     with pytest.raises(StartFailed) as failed:
         service.startService()
 
-    assert str(failed.value) == "cannot listen on [::1]:2110 for 'stat': address already in use"
+    assert str(failed.value) == (
+        "cannot listen on [::1]:2110 for 'stat': address already in use"
+        " (see who has it: ss -ltnp 'sport = :2110')"
+    )

@@ -2,12 +2,16 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from overlord.telemetry.metrics import Measurements, registry
+from overlord.telemetry.metrics import Measurement, Measurements, registry
 
 NUMBERS = [
-    ("overlord_requests_total", {"cluster": "a", "kind": "x"}, 3, "counter", "Requests."),
-    ("overlord_conns", {"cluster": "a"}, 1, "gauge", "Clients."),
-    ("overlord_requests_total", {"kind": 'y"\n', "cluster": "b"}, 4, "counter", "Requests."),
+    Measurement(
+        "overlord_requests_total", {"cluster": "a", "kind": "x"}, 3, "counter", "Requests."
+    ),
+    Measurement("overlord_conns", {"cluster": "a"}, 1, "gauge", "Clients."),
+    Measurement(
+        "overlord_requests_total", {"kind": 'y"\n', "cluster": "b"}, 4, "counter", "Requests."
+    ),
 ]
 
 
