@@ -5,6 +5,7 @@ cdef class Ring:
     cdef uint32_t* _values
     cdef int* _owners
     cdef int* _firsts
+    cdef unsigned long long* _nearest
     cdef int _shift
     cdef Py_ssize_t _count
     cdef int _method

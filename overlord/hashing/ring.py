@@ -81,6 +81,7 @@ class Ring:
             free(self._values)
             free(self._owners)
             free(self._firsts)
+            free(self._nearest)
 
     def _keep(self, points: list[Point]) -> None:
         """
@@ -89,6 +90,10 @@ class Ring:
         `_firsts` cuts the hashes into parts of equal size, at least as many as there are points, and
         tells for each where its points begin. So a lookup looks at one or two points, however many there
         are: with 4 nodes it takes a third of the time that a search through all points takes.
+
+        `_nearest` has for each part the first point that any of its hashes may belong to: the value above,
+        the owner in the low 32 bits. It answers most lookups by itself, which matters where a ring has so
+        many points that each further look is a miss of the processor's cache (64 nodes: bench nodes-64).
         """
         bits = max(len(points).bit_length(), 1)
         parts = 1 << bits
@@ -100,20 +105,31 @@ class Ring:
             self._owners = cython.cast(cython.p_int, malloc(room * cython.sizeof(cython.int)))
             room = parts + 1
             self._firsts = cython.cast(cython.p_int, malloc(room * cython.sizeof(cython.int)))
-            if not self._firsts or (points and not (self._values and self._owners)):
+            room = parts
+            self._nearest = cython.cast(
+                cython.pointer(cython.ulonglong), malloc(room * cython.sizeof(cython.ulonglong))
+            )
+            if not (self._firsts and self._nearest):
+                raise MemoryError
+            if points and not (self._values and self._owners):
                 raise MemoryError
         else:
             self._values = [0] * len(points)
             self._owners = [0] * len(points)
             self._firsts = [0] * (parts + 1)
+            self._nearest = [0] * parts
         for number, (value, owner) in enumerate(points):
             self._values[number] = value
             self._owners[number] = owner
+        around = (HASH_SPACE - 1, points[0][1]) if points else (0, 0)
         number = 0
         for part in range(parts + 1):
             while number < len(points) and points[number][0] < part << self._shift:
                 number += 1
             self._firsts[part] = number
+            if part < parts and points:
+                value, owner = points[number] if number < len(points) else around
+                self._nearest[part] = (value << 32) | owner
 
     def node_of_key(self, key: bytes) -> int:
         """The index of the node to which this key belongs; -1 if there is none."""
@@ -146,8 +162,10 @@ class Ring:
             number = hash_bytes(self._method, p, start, end)
         if self._divisor:
             number = number % self._divisor + 1
-        node: cython.int = self._owners[self._first_at_or_above(number)]
-        return node
+        nearest: cython.ulonglong = self._nearest[number >> self._shift]
+        if number <= nearest >> 32:
+            return nearest & mask
+        return self._owners[self._first_at_or_above(number)]
 
     def _first_at_or_above(self, value: cython.uint) -> cython.Py_ssize_t:
         """The number of the point that takes this value."""
