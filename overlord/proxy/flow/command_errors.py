@@ -10,6 +10,7 @@ MAX_ECHOED = 128
 
 SYNTAX_ERROR = b"-ERR syntax error\r\n"
 NOT_AN_INTEGER = b"-ERR value is not an integer or out of range\r\n"
+INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 
 

@@ -50,7 +50,25 @@ WHAT_HAPPENS = {
         "Split: sum",
         "Each node gets its keys; the answer is the sum. It is not atomic across nodes.",
     ),
-    Kind.ANY: ("Any node", "Forwarded to whichever node; all say the same."),
+    Kind.EVERY: (
+        "All nodes",
+        (
+            "Every node is asked, and the replies become one: counts are added up, lists put one"
+            " behind the other, RANDOMKEY picks one of the nodes' keys, a script exists when all nodes"
+            " have it. An error of any node is the answer, and what the others did stays done; SCRIPT"
+            " KILL and FUNCTION KILL are content with one node's OK."
+        ),
+    ),
+    Kind.SCAN: (
+        "One node after the other",
+        (
+            "The cursor says which node is asked, and how far the scan is there. It holds what Redis"
+            " promises as long as the nodes stay the same; after a change the answer is"
+            " `-ERR invalid cursor`. COUNT, MATCH and TYPE are the node's affair, and so is whether a"
+            " reply is empty before the end."
+        ),
+    ),
+    Kind.ANY: ("Any node", "Forwarded to whichever node."),
     Kind.LOCAL: ("Answered by the proxy", "No node is asked."),
 }
 

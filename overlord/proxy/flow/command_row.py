@@ -29,6 +29,33 @@ class Kind(IntEnum):
     """Answered by the proxy itself, see `local.py`."""
     REFUSED = 10
     """Known and not done, `why` says the reason."""
+    EVERY = 11
+    """No key, and every node has a part of the answer: sent to all, joined as `join` says."""
+    SCAN = 12
+    """One node after the other: the cursor says which, and how far."""
+
+
+class Join(IntEnum):
+    """How the nodes' replies become one. An error of any node is the answer, but for ANY_OK."""
+
+    VALUES = 0
+    """Arrays with an element for each key, put together in the order of the keys."""
+    ALL_OK = 1
+    """OK when all nodes say so."""
+    SUM = 2
+    """Counts, added up."""
+    FIRST = 3
+    """All say the same: the first one counts."""
+    LISTS = 4
+    """Arrays, one behind the other."""
+    EACH = 5
+    """Arrays of 1 and 0 of the same length: 1 where all nodes say 1."""
+    PICK = 6
+    """One of those that are not null, chosen by lot."""
+    ANY_OK = 7
+    """OK when one node says so, else the first error."""
+    CURSOR = 8
+    """The reply of one node to SCAN: its cursor becomes one of the whole cluster."""
 
 
 class Keys(NamedTuple):
@@ -72,6 +99,8 @@ class Command(NamedTuple):
     """What is done with the keys from `first` to `last`; `not_key` if channels stand there."""
     keys: tuple[Keys, ...] = ()
     """Where the keys are, for commands for which `first`, `last` and `step` do not say all."""
+    join: Join | None = None
+    """How the nodes' replies become one, for the kind EVERY."""
     why: str = ""
     """Why the proxy refuses it; ends the sentence `'x' is not supported by the proxy: ...`."""
 

@@ -1,25 +1,39 @@
 """
-One reply out of the replies to the parts of a split command.
+One reply out of the replies to the parts of a command that went to several nodes.
 
-An error from any node is the answer to the whole command: the first one in the order of the keys. So MSET
-never says OK when a node has refused, and MGET never leaves out a value in silence.
+An error from any node is the answer to the whole command: the first one in the order of the keys, or of the
+nodes. So MSET never says OK when a node has refused, and neither MGET nor KEYS leaves anything out in
+silence. What `Join` lists as ANY_OK is the exception: one node's OK is enough.
 """
 
 from __future__ import annotations
 
+from secrets import choice
+
 import cython
 
+from overlord.proxy.flow.command_row import Join
+from overlord.proxy.flow.cursors import Place, cursor_after
+
 if cython.compiled:
-    from cython.cimports.overlord.proxy.flow.parts import ALL_OK, SUM, Client, Flow, Pending, Split
+    from cython.cimports.overlord.proxy.flow.parts import Client, Flow, Pending, Split
     from cython.cimports.overlord.wire.buffer import Buffer, hold
     from cython.cimports.overlord.wire.resp import WHOLE, ReplyScanner
 else:
-    from overlord.proxy.flow.parts import ALL_OK, SUM, Client, Flow, Pending, Split
+    from overlord.proxy.flow.parts import Client, Flow, Pending, Split
     from overlord.wire.buffer import Buffer, hold
     from overlord.wire.resp import WHOLE, ReplyScanner
 
 WRONG_TYPE = b"-ERR a node answered a part of the command with something unexpected\r\n"
+NULLS = (b"$-1\r\n", b"_\r\n")
+ONES_AND_ZEROS = frozenset((b":1", b":0"))
+TOO_LARGE_CURSOR = b"-ERR the node's cursor is too large to be made one of the whole cluster\r\n"
+OK = b"+OK\r\n"
 ARRAY = cython.declare(cython.int, 42)
+JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
+JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
+JOIN_SUM = cython.declare(cython.int, int(Join.SUM))
+JOIN_ANY_OK = cython.declare(cython.int, int(Join.ANY_OK))
 MAX_SUM_DIGITS = 18
 """Digits of a node's count: what has more is no count."""
 
@@ -47,15 +61,16 @@ def join_parts(split: Split) -> cython.int:
         flow.errors += 1
     if error is not None:
         scratch.append(error, 0, len(error))
-    elif split.join == SUM:
-        joined: bytes = _sum(split)
+    elif split.join == JOIN_VALUES:
+        if not _values(split, flow.elements, scratch):
+            flow.errors += 1
+            scratch.clear()
+            scratch.append(WRONG_TYPE, 0, len(WRONG_TYPE))
+    else:
+        joined: bytes = _joined(split, flow)
+        if joined is WRONG_TYPE:
+            flow.errors += 1
         scratch.append(joined, 0, len(joined))
-    elif split.join == ALL_OK:
-        scratch.append(b"+OK\r\n", 0, 5)
-    elif not _values(split, flow.elements, scratch):
-        flow.errors += 1
-        scratch.clear()
-        scratch.append(WRONG_TYPE, 0, len(WRONG_TYPE))
     split.parts = []
     client.answer(split, scratch.p, scratch.start, scratch.end)
     scratch.clear()
@@ -65,28 +80,88 @@ def join_parts(split: Split) -> cython.int:
 def _first_error(split: Split) -> bytes | None:
     """The first error among the replies, in the order of the keys, which is that of the parts."""
     part: Pending
+    if split.join == JOIN_ANY_OK and OK in _replies(split):
+        return None
     for part in split.parts:
         first: cython.int = part.reply[0]
         if first == 45 or first == 33:
             return part.reply
-        if split.join == ALL_OK and part.reply != b"+OK\r\n":
+        if (split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK) and part.reply != OK:
             return WRONG_TYPE
-        if split.join == SUM and not _is_count(part.reply):
+        if split.join == JOIN_SUM and not _is_count(part.reply):
             return WRONG_TYPE
     return None
+
+
+def _replies(split: Split) -> list[bytes]:
+    part: Pending
+    replies: list = []
+    for part in split.parts:
+        replies.append(part.reply)
+    return replies
+
+
+def _joined(split: Split, flow: Flow) -> bytes:
+    """One reply out of the parts' replies, none of which is an error."""
+    replies: list = _replies(split)
+    if split.join == JOIN_SUM:
+        return b":%d\r\n" % sum([int(reply[1 : len(reply) - 2]) for reply in replies])
+    if split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK:
+        return OK
+    if split.join == Join.FIRST:
+        first: bytes = replies[0]
+        return first
+    if split.join == Join.LISTS:
+        return _lists(replies)
+    if split.join == Join.EACH:
+        return _each(replies)
+    if split.join == Join.PICK:
+        return choice([reply for reply in replies if reply not in NULLS] or replies)
+    return _cursor(split.node, replies[0], flow)
+
+
+def _lists(replies: list[bytes]) -> bytes:
+    """The nodes' arrays, one behind the other."""
+    count = 0
+    bodies: list = []
+    for reply in replies:
+        head, _, body = reply.partition(b"\r\n")
+        if head[:1] != b"*" or not head[1:].isdigit():
+            return WRONG_TYPE
+        count += int(head[1:])
+        bodies.append(body)
+    return b"*%d\r\n" % count + b"".join(bodies)
+
+
+def _each(replies: list[bytes]) -> bytes:
+    """For each place in the nodes' arrays of 1 and 0, whether all say 1."""
+    rows: list = [reply.split(b"\r\n") for reply in replies]
+    heads = {row[0] for row in rows}
+    if len(heads) != 1 or not all(set(row[1:-1]) <= ONES_AND_ZEROS for row in rows):
+        return WRONG_TYPE
+    if len({len(row) for row in rows}) != 1 or replies[0][:1] != b"*":
+        return WRONG_TYPE
+    items = [min(place) for place in zip(*[row[1:-1] for row in rows], strict=True)]
+    return b"\r\n".join([rows[0][0], *items, b""])
+
+
+def _cursor(node: int, reply: bytes, flow: Flow) -> bytes:
+    """A node's reply to SCAN with a cursor of the whole cluster."""
+    head, _, rest = reply.partition(b"\r\n")
+    length, _, rest = rest.partition(b"\r\n")
+    text, _, rest = rest.partition(b"\r\n")
+    if head != b"*2" or length[:1] != b"$" or not text.isdigit():
+        return WRONG_TYPE
+    cursor = cursor_after(Place(node, int(text)), len(flow.nodes), flow.scan_mark)
+    if cursor is None:
+        return TOO_LARGE_CURSOR
+    ours = b"%d" % cursor
+    return b"*2\r\n$%d\r\n%b\r\n" % (len(ours), ours) + rest
 
 
 def _is_count(reply: bytes) -> bool:
     digits = reply[1 : len(reply) - 2]
     return reply[:1] == b":" and digits.isdigit() and len(digits) <= MAX_SUM_DIGITS
-
-
-def _sum(split: Split) -> bytes:
-    part: Pending
-    total = 0
-    for part in split.parts:
-        total += int(part.reply[1 : len(part.reply) - 2])
-    return b":%d\r\n" % total
 
 
 def _values(split: Split, elements: ReplyScanner, scratch: Buffer) -> cython.bint:

@@ -14,11 +14,6 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
-cdef enum Join:
-    VALUES = 0
-    ALL_OK = 1
-    SUM = 2
-
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -36,6 +31,7 @@ cdef class Split(Pending):
     cdef Py_ssize_t left
     cdef bint failed
     cdef list parts
+    cdef Py_ssize_t node
     cdef bytearray owners
     cdef Py_ssize_t count
 
@@ -142,6 +138,7 @@ cdef class Flow:
     cdef Args args
     cdef Buffer scratch
     cdef ReplyScanner elements
+    cdef int scan_mark
     cdef long long serial
     cdef Py_ssize_t window_start
     cdef Py_ssize_t window_max

@@ -24,6 +24,8 @@ from typing import Any
 
 import cython
 
+from overlord.proxy.flow.cursors import mark_of
+
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
@@ -40,7 +42,6 @@ else:
 
     DOWN, DIALING, READY = 0, 1, 2
     UNKNOWN, YES, NO = 0, 1, 2
-    VALUES, ALL_OK, SUM = 0, 1, 2
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
 """Bytes of unread replies above which no more requests of a client are taken up."""
@@ -91,7 +92,7 @@ def new_pending() -> Pending:
 @cython.cclass
 class Split(Pending):
     """
-    A command that was split by node.
+    A command that was split by node, or sent to every node.
 
     Attributes:
         join: how the parts' replies become one.
@@ -99,7 +100,8 @@ class Split(Pending):
         failed: whether a part has an error of ours for its reply.
         parts: one Pending for each node that was asked.
         owners: for each key (two bytes each, low one first) the number of its part.
-        count: number of keys.
+        count: number of keys; 0 if it concerns no keys.
+        node: index of the one node that was asked, for a SCAN.
     """
 
     if not cython.compiled:
@@ -112,6 +114,7 @@ class Split(Pending):
         self.count = count
         self.left = 0
         self.failed = False
+        self.node = 0
         self.parts = []
         self.owners = bytearray(2 * count)
 
@@ -606,6 +609,7 @@ class Flow:
         self.greet_nodes = limits.greet_nodes
         self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
+        self.scan_mark = mark_of([label for label, _ in addresses])
         self.ping_row = self.table.find(b"PING", 0, 4)
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)

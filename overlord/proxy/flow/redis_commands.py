@@ -14,7 +14,7 @@ Two differences are meant: ZRANK and ZREVRANK take WITHSCORE since Redis 7.2, so
 the wider one, and an older node refuses the option itself.
 """
 
-from overlord.proxy.flow.command_row import Command, Keys, Kind
+from overlord.proxy.flow.command_row import Command, Join, Keys, Kind
 
 KEY = Kind.KEY
 KEYS = Kind.KEYS
@@ -27,6 +27,8 @@ SUM = Kind.SUM
 ANY = Kind.ANY
 LOCAL = Kind.LOCAL
 REFUSED = Kind.REFUSED
+EVERY = Kind.EVERY
+SCAN = Kind.SCAN
 
 # Where the keys are, for what `first`, `last` and `step` cannot say.
 MOVES = (Keys("RW access delete", 1), Keys("RW insert", 2))
@@ -48,8 +50,6 @@ TRANSACTION = (
     "a transaction needs a connection of its own, and clients share connections to the nodes"
 )
 CHANNELS = "channels are not passed on between clients and nodes"
-SCRIPTS = "scripts are kept by each node for itself; send them with EVAL"
-FUNCTIONS = "functions are kept by each node for itself; load them on each node"
 DATABASES = "there is one database, number 0"
 MOVES_AWAY = "it would move a key to a place where the proxy does not look for it"
 BETWEEN_NODES = "only the nodes of a Redis Cluster send it, to each other"
@@ -147,7 +147,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"COMMAND|LIST", LOCAL, -2, 0, 0, 0, "loading stale", "server"),
     Command(b"CONFIG", REFUSED, -2, 0, 0, 0, "", "server", why=SETTINGS),
     Command(b"COPY", SPECIAL, -3, 1, 2, 1, "write denyoom", "generic", keys=COPIES),
-    Command(b"DBSIZE", REFUSED, 1, 0, 0, 0, "readonly fast", "server", why=ALL_NODES),
+    Command(b"DBSIZE", EVERY, 1, 0, 0, 0, "readonly fast", "server", join=Join.SUM),
     Command(b"DEBUG", REFUSED, -2, 0, 0, 0, "admin noscript loading stale", "server", why=DEBUGGING),
     Command(b"DECR", KEY, 2, 1, 1, 1, "write denyoom fast", "string", "RW access update"),
     Command(b"DECRBY", KEY, 3, 1, 1, 1, "write denyoom fast", "string", "RW access update"),
@@ -170,8 +170,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"FAILOVER", REFUSED, -1, 0, 0, 0, "admin noscript stale", "server", why=REPLICATION),
     Command(b"FCALL", NUMKEYS, -3, 0, 0, 0, "noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_KEYS),
     Command(b"FCALL_RO", NUMKEYS, -3, 0, 0, 0, "readonly noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_READS),
-    Command(b"FLUSHALL", REFUSED, -1, 0, 0, 0, "write", "server", why=ALL_NODES),
-    Command(b"FLUSHDB", REFUSED, -1, 0, 0, 0, "write", "server", why=ALL_NODES),
+    Command(b"FLUSHALL", EVERY, -1, 0, 0, 0, "write", "server", join=Join.FIRST),
+    Command(b"FLUSHDB", EVERY, -1, 0, 0, 0, "write", "server", join=Join.FIRST),
     Command(b"FT.AGGREGATE", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
     Command(b"FT.ALIASADD", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
     Command(b"FT.ALIASDEL", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
@@ -199,7 +199,16 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"FT.SYNUPDATE", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
     Command(b"FT.TAGVALS", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
     Command(b"FT._LIST", REFUSED, -1, 0, 0, 0, "", "search", why=INDEXES),
-    Command(b"FUNCTION", REFUSED, -2, 0, 0, 0, "", "scripting", why=FUNCTIONS),
+    Command(b"FUNCTION", CONTAINER, -2, 0, 0, 0, "", "scripting"),
+    Command(b"FUNCTION|DELETE", EVERY, 3, 0, 0, 0, "write noscript", "scripting", join=Join.FIRST),
+    Command(b"FUNCTION|DUMP", ANY, 2, 0, 0, 0, "noscript", "scripting"),
+    Command(b"FUNCTION|FLUSH", EVERY, -2, 0, 0, 0, "write noscript", "scripting", join=Join.FIRST),
+    Command(b"FUNCTION|HELP", ANY, 2, 0, 0, 0, "loading stale", "scripting"),
+    Command(b"FUNCTION|KILL", EVERY, 2, 0, 0, 0, "noscript allow_busy", "scripting", join=Join.ANY_OK),
+    Command(b"FUNCTION|LIST", ANY, -2, 0, 0, 0, "noscript", "scripting"),
+    Command(b"FUNCTION|LOAD", EVERY, -3, 0, 0, 0, "write denyoom noscript", "scripting", join=Join.FIRST),
+    Command(b"FUNCTION|RESTORE", EVERY, -3, 0, 0, 0, "write denyoom noscript", "scripting", join=Join.FIRST),
+    Command(b"FUNCTION|STATS", ANY, 2, 0, 0, 0, "noscript allow_busy", "scripting"),
     Command(b"GEOADD", KEY, -5, 1, 1, 1, "write denyoom", "geo", "RW update"),
     Command(b"GEODIST", KEY, -4, 1, 1, 1, "readonly", "geo", "RO access"),
     Command(b"GEOHASH", KEY, -2, 1, 1, 1, "readonly", "geo", "RO access"),
@@ -274,7 +283,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"JSON.STRLEN", KEY, -2, 1, 1, 1, "readonly", "json", "RO access"),
     Command(b"JSON.TOGGLE", KEY, 3, 1, 1, 1, "write denyoom", "json", "RW access update"),
     Command(b"JSON.TYPE", KEY, -2, 1, 1, 1, "readonly", "json", "RO access"),
-    Command(b"KEYS", REFUSED, 2, 0, 0, 0, "readonly", "generic", why=ALL_NODES),
+    Command(b"KEYS", EVERY, 2, 0, 0, 0, "readonly", "generic", join=Join.LISTS),
     Command(b"LASTSAVE", REFUSED, 1, 0, 0, 0, "loading stale fast", "server", why=ONE_SERVER),
     Command(b"LATENCY", REFUSED, -2, 0, 0, 0, "", "server", why=ONE_SERVER),
     Command(b"LCS", KEYS, -3, 1, 2, 1, "readonly", "string", "RO access"),
@@ -332,7 +341,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"PUBSUB", REFUSED, -2, 0, 0, 0, "", "pubsub", why=CHANNELS),
     Command(b"PUNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
     Command(b"QUIT", LOCAL, -1, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
-    Command(b"RANDOMKEY", REFUSED, 1, 0, 0, 0, "readonly", "generic", why=ALL_NODES),
+    Command(b"RANDOMKEY", EVERY, 1, 0, 0, 0, "readonly", "generic", join=Join.PICK),
     Command(b"READONLY", LOCAL, 1, 0, 0, 0, "loading stale fast", "cluster"),
     Command(b"READWRITE", LOCAL, 1, 0, 0, 0, "loading stale fast", "cluster"),
     Command(b"RENAME", KEYS, 3, 1, 2, 1, "write", "generic", keys=(Keys("RW access delete", 1), Keys("OW update", 2))),
@@ -349,9 +358,16 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"RPUSHX", KEY, -3, 1, 1, 1, "write denyoom fast", "list", "RW insert"),
     Command(b"SADD", KEY, -3, 1, 1, 1, "write denyoom fast", "set", "RW insert"),
     Command(b"SAVE", REFUSED, 1, 0, 0, 0, "admin noscript no_async_loading no_multi", "server", why=ONE_SERVER),
-    Command(b"SCAN", REFUSED, -2, 0, 0, 0, "readonly", "generic", why=ALL_NODES),
+    Command(b"SCAN", SCAN, -2, 0, 0, 0, "readonly", "generic"),
     Command(b"SCARD", KEY, 2, 1, 1, 1, "readonly fast", "set", "RO"),
-    Command(b"SCRIPT", REFUSED, -2, 0, 0, 0, "", "scripting", why=SCRIPTS),
+    Command(b"SCRIPT", CONTAINER, -2, 0, 0, 0, "", "scripting"),
+    Command(b"SCRIPT|DEBUG", REFUSED, 3, 0, 0, 0, "noscript", "scripting", why=DEBUGGING),
+    Command(b"SCRIPT|EXISTS", EVERY, -3, 0, 0, 0, "noscript", "scripting", join=Join.EACH),
+    Command(b"SCRIPT|FLUSH", EVERY, -2, 0, 0, 0, "noscript", "scripting", join=Join.FIRST),
+    Command(b"SCRIPT|HELP", ANY, 2, 0, 0, 0, "loading stale", "scripting"),
+    Command(b"SCRIPT|KILL", EVERY, 2, 0, 0, 0, "noscript allow_busy", "scripting", join=Join.ANY_OK),
+    Command(b"SCRIPT|LOAD", EVERY, 3, 0, 0, 0, "noscript stale", "scripting", join=Join.FIRST),
+    Command(b"SCRIPT|SHOW", ANY, 3, 0, 0, 0, "noscript", "scripting"),
     Command(b"SDIFF", KEYS, -2, 1, -1, 1, "readonly", "set", "RO access"),
     Command(b"SDIFFSTORE", KEYS, -3, 1, -1, 1, "write denyoom", "set", keys=STORES_MANY),
     Command(b"SELECT", LOCAL, 2, 0, 0, 0, "loading stale fast", "connection"),

@@ -13,9 +13,13 @@ cdef class RedisClient(Client):
     cdef int _split(self, int join, Py_ssize_t step, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _only_node(self, Py_ssize_t step, Py_ssize_t count, const unsigned char* p) except -2
     cdef list _share_out(self, Split split, Py_ssize_t step, const unsigned char* p)
-    cdef int _make_parts(self, Split split, list nodes) except -1
-    cdef int _begin_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
+    cdef int _line_up(self, Split split, list nodes, Py_ssize_t room) except -1
+    cdef int _begin_parts(self, list nodes, Py_ssize_t step, const unsigned char* p) except -1
     cdef int _fill_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
+    cdef Link _full_link(self, list nodes)
+    cdef int _parts_are_sent(self, Split split, list nodes) except -1
+    cdef int _ask_each(self, Split split, list nodes, bytes frame) except -1
+    cdef int _scan(self, list argv) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _any_node(self) except -1
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

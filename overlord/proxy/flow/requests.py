@@ -17,7 +17,8 @@ import cython
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.command_errors import CommandRejected
-from overlord.proxy.flow.command_row import Kind
+from overlord.proxy.flow.command_row import Join, Kind
+from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.keys import keys_to_route, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.wire.resp import arguments, command, split_inline
@@ -27,11 +28,8 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
-        ALL_OK,
         NO,
-        SUM,
         UNKNOWN,
-        VALUES,
         Client,
         Flow,
         Link,
@@ -55,11 +53,8 @@ else:
     from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
-        ALL_OK,
         NO,
-        SUM,
         UNKNOWN,
-        VALUES,
         Client,
         Flow,
         Link,
@@ -77,6 +72,10 @@ KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
 KIND_MGET = cython.declare(cython.int, int(Kind.MGET))
 KIND_MSET = cython.declare(cython.int, int(Kind.MSET))
 KIND_SUM = cython.declare(cython.int, int(Kind.SUM))
+JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
+JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
+JOIN_SUM = cython.declare(cython.int, int(Join.SUM))
+JOIN_CURSOR = cython.declare(cython.int, int(Join.CURSOR))
 
 LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 """Frames from this size on change hands without being copied, where they can."""
@@ -223,11 +222,11 @@ class RedisClient(Client):
         args: Args = flow.args
         first: cython.int
         if kind == KIND_MGET:
-            return self._split(VALUES, 1, p, start, end)
+            return self._split(JOIN_VALUES, 1, p, start, end)
         if kind == KIND_SUM:
-            return self._split(SUM, 1, p, start, end)
+            return self._split(JOIN_SUM, 1, p, start, end)
         if kind == KIND_MSET and self.scanner.argc % 2 == 1:
-            return self._split(ALL_OK, 2, p, start, end)
+            return self._split(JOIN_ALL_OK, 2, p, start, end)
         if kind == KIND_KEY:
             args.read(p, start, end)
             first = flow.table.first[row]
@@ -363,10 +362,10 @@ class RedisClient(Client):
         """
         flow: Flow = self.flow
         split: Split
-        node: Node
         link: Link
         only: cython.int
         count: cython.Py_ssize_t
+        name_size: cython.Py_ssize_t
         flow.requests += 1
         flow.args.read(p, start, end)
         count = (flow.args.count - 1) // step
@@ -376,22 +375,63 @@ class RedisClient(Client):
         split = Split(join, count)
         split.client = self
         nodes: list = self._share_out(split, step, p)
+        link = self._full_link(nodes)
+        if link is not None:
+            flow.requests -= 1  # it is counted when it comes again
+            return self._wait_for_place(link)
+        name_size = flow.args.header(1) - flow.args.header(0)
+        self._line_up(split, nodes, HEAD_ROOM + name_size)
+        self._begin_parts(nodes, step, p)
+        self._fill_parts(split, nodes, step, p)
+        return self._parts_are_sent(split, nodes)
+
+    def _full_link(self, nodes: list) -> Link:
+        """A link to one of these nodes that has no place for a request of this client; None if all have."""
+        node: Node
+        link: Link
         for node in nodes:
             link = node.link_for(self)
-            if link is not None and link.in_flight >= flow.node_queue:
-                flow.requests -= 1  # it is counted when it comes again
-                return self._wait_for_place(link)
-        flow.splits += 1
-        # All that can run out of memory comes first: a part of a frame on a link would ruin the link.
-        self._make_parts(split, nodes)
-        self.append_pending(split)
-        self._begin_parts(split, nodes, step, p)
-        self._fill_parts(split, nodes, step, p)
+            if link is not None and link.in_flight >= self.flow.node_queue:
+                return link
+        return None
+
+    def _parts_are_sent(self, split: Split, nodes: list) -> cython.int:
+        """All that could be sent was: answer at once if no node is asked. Gives 1, as `request` then does."""
+        node: Node
         for node in nodes:
             node.part_link = None
         if split.left == 0:
             join_parts(split)
         return 1
+
+    def _ask_each(self, split: Split, nodes: list, frame: bytes) -> cython.int:
+        """Send each of these nodes the same; their replies are joined as `split` says."""
+        flow: Flow = self.flow
+        node: Node
+        index: cython.Py_ssize_t
+        link: Link = self._full_link(nodes)
+        if link is not None:
+            return self._wait_for_place(link)
+        flow.requests += 1
+        split.client = self
+        for index in range(len(nodes)):
+            node = nodes[index]
+            node.part = index
+            node.part_size = len(frame)
+        self._line_up(split, nodes, 0)
+        for node in nodes:
+            if node.part_link is not None:
+                node.part_link.outgoing.append(frame, 0, len(frame))
+        return self._parts_are_sent(split, nodes)
+
+    def _scan(self, argv: list) -> cython.int:
+        """Send SCAN to the node whose turn it is, as its cursor says."""
+        flow: Flow = self.flow
+        split: Split = Split(JOIN_CURSOR, 0)
+        place = place_of(argv[1], len(flow.nodes), flow.scan_mark)
+        split.node = place.node
+        frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
+        return self._ask_each(split, [flow.nodes[place.node]], frame)
 
     def _only_node(
         self, step: cython.Py_ssize_t, count: cython.Py_ssize_t, p: cython.p_const_uchar
@@ -435,10 +475,13 @@ class RedisClient(Client):
             at += step
         return nodes
 
-    def _make_parts(self, split: Split, nodes: list) -> cython.int:
-        """A Pending for each node, and room for its frame; an error for each node that takes none."""
-        args: Args = self.flow.args
-        name_size: cython.Py_ssize_t = args.header(1) - args.header(0)
+    def _line_up(self, split: Split, nodes: list, room: cython.Py_ssize_t) -> cython.int:
+        """
+        Put a Pending into the line of a link to each node; a node that takes none has an error for a reply.
+
+        There is room for the parts' frames afterwards, `room` more bytes than each one's `part_size`: what
+        can run out of memory comes first, for a part of a frame on a link would ruin the link.
+        """
         node: Node
         link: Link
         pending: Pending
@@ -453,17 +496,9 @@ class RedisClient(Client):
                 split.failed = True
             else:
                 pending.parent = split
-                link.outgoing.reserve(HEAD_ROOM + name_size + node.part_size)
-        return 0
-
-    def _begin_parts(
-        self, split: Split, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
-    ) -> cython.int:
-        """Put each part in its link's line, and begin its frame: how many arguments, and the name."""
-        args: Args = self.flow.args
-        node: Node
-        link: Link
-        pending: Pending
+                link.outgoing.reserve(room + node.part_size)
+        self.flow.splits += 1
+        self.append_pending(split)
         for node in nodes:
             pending = split.parts[node.part]
             link = node.part_link
@@ -475,9 +510,21 @@ class RedisClient(Client):
             split.left += 1
             link.push(pending)
             node.requests += 1
-            link.outgoing.append_head(ARRAY, node.part_keys * step + 1)
-            link.outgoing.append(p, args.header(0), args.header(1))
             link.touch()
+        return 0
+
+    def _begin_parts(
+        self, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
+    ) -> cython.int:
+        """Begin each part's frame: how many arguments, and the name."""
+        args: Args = self.flow.args
+        node: Node
+        link: Link
+        for node in nodes:
+            link = node.part_link
+            if link is not None:
+                link.outgoing.append_head(ARRAY, node.part_keys * step + 1)
+                link.outgoing.append(p, args.header(0), args.header(1))
         return 0
 
     def _fill_parts(
@@ -508,6 +555,10 @@ class RedisClient(Client):
             row = row_of(argv)
             if row.kind == Kind.LOCAL:
                 return self._locally(argv)
+            if row.kind == Kind.SCAN:
+                return self._scan(argv)
+            if row.kind == Kind.EVERY:
+                return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
             indices = keys_to_route(argv)
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:

@@ -5,6 +5,7 @@ import tracemalloc
 import pytest
 from unit.proxy.flow.world import TAGS, World
 
+from overlord.proxy.flow.cursors import mark_of
 from overlord.wire.buffer import held_bytes
 
 WRONG = b"-ERR a node answered a part of the command with something unexpected\r\n"
@@ -113,6 +114,115 @@ def test_replies_join(world, name, replies, joined):
 
     assert held_bytes() - before < 8192
     assert replies_to(world, b"DEL", b":1\r\n", b":1\r\n", b":1\r\n") == b":3\r\n"
+
+
+SCAN_MARK = mark_of(["node-0", "node-1", "node-2"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "replies", "joined"),
+    [
+        (b"DBSIZE", (b":1\r\n", b":20\r\n", b":300\r\n"), b":321\r\n"),
+        (b"DBSIZE", (b":1\r\n", b"-LOADING x\r\n", b":300\r\n"), b"-LOADING x\r\n"),
+        (b"FLUSHALL", (b"+OK\r\n",) * 3, b"+OK\r\n"),
+        (b"FLUSHDB ASYNC", (b"+OK\r\n", b"+OK\r\n", b"-READONLY x\r\n"), b"-READONLY x\r\n"),
+        (
+            b"KEYS *",
+            (b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"*2\r\n$1\r\nb\r\n$2\r\n\r\n\r\n"),
+            b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$2\r\n\r\n\r\n",
+        ),
+        (b"KEYS *", (b"*0\r\n", b"*0\r\n", b"*-1\r\n"), WRONG),
+        (b"KEYS *", (b"*0\r\n", b"*0\r\n", b"$1\r\na\r\n"), WRONG),
+        (b"RANDOMKEY", (b"$-1\r\n", b"$1\r\na\r\n", b"_\r\n"), b"$1\r\na\r\n"),
+        (b"RANDOMKEY", (b"$-1\r\n", b"$-1\r\n", b"$-1\r\n"), b"$-1\r\n"),
+        (b"SCRIPT LOAD x", (b"$1\r\na\r\n",) * 3, b"$1\r\na\r\n"),
+        (
+            b"SCRIPT EXISTS a b c",
+            (
+                b"*3\r\n:1\r\n:0\r\n:1\r\n",
+                b"*3\r\n:1\r\n:1\r\n:0\r\n",
+                b"*3\r\n:1\r\n:1\r\n:1\r\n",
+            ),
+            b"*3\r\n:1\r\n:0\r\n:0\r\n",
+        ),
+        (b"SCRIPT EXISTS a", (b"*1\r\n:1\r\n", b"*1\r\n:1\r\n", b"*0\r\n"), WRONG),
+        (b"SCRIPT EXISTS a", (b"*1\r\n:1\r\n", b"*1\r\n:1\r\n", b"*1\r\n+a\r\n"), WRONG),
+        (b"SCRIPT EXISTS a", (b"+OK\r\n",) * 3, WRONG),
+        (b"SCRIPT KILL", (b"-NOTBUSY a\r\n", b"+OK\r\n", b"-NOTBUSY b\r\n"), b"+OK\r\n"),
+        (b"SCRIPT KILL", (b"-NOTBUSY a\r\n", b"-NOTBUSY b\r\n", b"+X\r\n"), b"-NOTBUSY a\r\n"),
+        (b"FUNCTION KILL", (b"+A\r\n", b"-NOTBUSY b\r\n", b"+X\r\n"), WRONG),
+    ],
+)
+def test_replies_of_all_nodes_join(world, asked, replies, joined):
+    """What every node has a part of becomes one reply."""
+    assert answers_of_all(world, asked, replies) == joined
+
+
+def answers_of_all(world, asked, replies):
+    """Ask all nodes, let them answer with `replies` as they are; give the joined one."""
+    customer = world.customer()
+    given = []
+    customer.ask(asked.split(b" "), lambda _: given[0])
+    customer._take = given.append
+    customer.send()
+    world.round()
+    for conn, reply in zip(world.conns(), replies, strict=True):
+        if reply:
+            conn.replies += reply
+            conn.deliver()
+    world.round()
+    assert customer.stream.retained == 0
+    assert customer.stream.in_flight == 0
+    return b"".join(given)
+
+
+def test_a_scan_goes_from_node_to_node(world):
+    """Each node is scanned to its end, the next one from its beginning; 0 comes once, at the end."""
+    cursor = b"0"
+    told = [b"7", b"0", b"0", b"4294967296", b"0"]
+    asked = []
+    for node, given in zip([0, 0, 1, 2, 2], told, strict=True):
+        replies = [b""] * 3
+        replies[node] = b"*2\r\n$%d\r\n%b\r\n*1\r\n+k\r\n" % (len(given), given)
+        reply = answers_of_all(world, b"SCAN %b MATCH k* COUNT 10" % cursor, replies)
+        asked.append(cursor)
+        assert reply.endswith(b"*1\r\n+k\r\n")
+        cursor = reply.split(b"\r\n")[2]
+
+    assert cursor == b"0"
+    assert asked[1] == b"%d" % (7 * 3 * 256 + SCAN_MARK)
+    assert all(int(one) < 2**53 for one in asked)
+
+
+@pytest.mark.parametrize("cursor", [b"x", b"-1", b"", b"9" * 21, b"256", b"1", b"+0", b"1_0"])
+def test_a_cursor_of_another_topology_is_refused(world, cursor):
+    """Nobody goes on in the middle of something else; the error is Redis' own."""
+    assert answers_of_all(world, b"SCAN " + cursor, [b""] * 3) == b"-ERR invalid cursor\r\n"
+
+
+def test_a_reply_to_scan_that_is_none_is_an_error(world):
+    """A cursor that cannot be read or carried is never handed on."""
+    for reply in (b"+OK\r\n", b"*2\r\n+x\r\n*0\r\n", b"*2\r\n$1\r\nx\r\n*0\r\n"):
+        assert answers_of_all(world, b"SCAN 0", [reply, b"", b""]) == WRONG
+    large = b"*2\r\n$20\r\n18446744073709551615\r\n*0\r\n"
+    assert b"too large" in answers_of_all(world, b"SCAN 0", [large, b"", b""])
+
+
+def test_a_node_that_is_away_makes_the_answer_of_all_an_error(world):
+    """KEYS without the keys of one node would be silently wrong."""
+    world.kill(world.flow.nodes[1].links[0], "connection refused")
+    customer = world.customer()
+    given = []
+    customer.ask([b"DBSIZE"], lambda _: given[0])
+    customer._take = given.append
+    customer.send()
+    world.round()
+    for conn in world.conns():
+        conn.replies += b":1\r\n"
+        conn.deliver()
+    world.round()
+
+    assert given == [b"-ERR node unavailable: connection refused\r\n"]
 
 
 def test_a_part_whose_node_is_away_makes_the_whole_an_error(world):

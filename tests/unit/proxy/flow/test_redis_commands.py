@@ -24,6 +24,11 @@ def test_refused_rows_and_only_they_say_why() -> None:
     assert [row.name for row in COMMANDS if bool(row.why) != (row.kind is Kind.REFUSED)] == []
 
 
+def test_whoever_goes_to_every_node_says_how_the_replies_are_joined() -> None:
+    """And nobody else does: the others' joins follow from their kinds."""
+    assert [row.name for row in COMMANDS if (row.join is None) == (row.kind is Kind.EVERY)] == []
+
+
 def test_the_kind_fits_the_key_positions() -> None:
     """What compiled code reads from `first`, `last` and `step` is there when the kind promises it."""
 
@@ -39,7 +44,7 @@ def test_the_kind_fits_the_key_positions() -> None:
                 return (row.first, row.last, row.step) == (1, -1, 2)
             case Kind.NUMKEYS:
                 return any(group.counted for group in row.keys)
-            case Kind.LOCAL | Kind.ANY | Kind.CONTAINER:
+            case Kind.LOCAL | Kind.ANY | Kind.CONTAINER | Kind.EVERY | Kind.SCAN:
                 return not row.groups_of_keys()
             case Kind.SPECIAL | Kind.REFUSED:
                 return True
@@ -68,7 +73,11 @@ def test_whoever_is_served_is_documented() -> None:
         (Kind.SUM, {b"DEL", b"UNLINK", b"EXISTS", b"TOUCH"}),
         (Kind.MGET, {b"MGET"}),
         (Kind.MSET, {b"MSET"}),
-        (Kind.CONTAINER, {b"OBJECT", b"XGROUP", b"XINFO", b"MEMORY"}),
+        (
+            Kind.CONTAINER,
+            {b"FUNCTION", b"MEMORY", b"OBJECT", b"SCRIPT", b"XGROUP", b"XINFO"},
+        ),
+        (Kind.SCAN, {b"SCAN"}),
     ],
 )
 def test_who_is_split_and_who_has_subcommands(kind: Kind, names: set[bytes]) -> None:
