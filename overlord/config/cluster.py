@@ -332,9 +332,14 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
         what = f"must be 'redis': {cluster.cache_type!r} is not served by this version"
         yield Problem(f"{where}.cache_type", what)
     try:
-        _ = cluster.listen
+        own_address = str(cluster.listen)
     except ValueError as error:
         yield Problem(f"{where}.listen_addr", str(error))
+    else:
+        for index, server in enumerate(cluster.servers):
+            if server is not None and server.address == own_address:
+                what = f"must be a node, not {own_address!r}, where the cluster itself listens"
+                yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
     if cluster.redis_auth:

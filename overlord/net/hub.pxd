@@ -79,4 +79,5 @@ cdef class Hub:
     cdef int _event(self, uint64_t tag, uint32_t events) except -1
     cdef int drop(self, HubTransport transport, str why) except -1
     cdef int finish(self, HubTransport transport) except -1
+    cdef int _end_round(self) except -1
     cdef int bury(self) except -1

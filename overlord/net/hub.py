@@ -355,8 +355,15 @@ class Hub:
     def flush(self) -> None:
         """Write what was decided outside a round."""
         self.flush_call = None
+        self._end_round()
+
+    def _end_round(self) -> cython.int:
+        """Write what was decided and bury who has died, until neither has led to more of the other."""
         self.outbox.flush()
-        self.bury()
+        while self.dying:
+            self.bury()
+            self.outbox.flush()
+        return 0
 
     def _rounds(self) -> cython.int:
         moved: cython.Py_ssize_t = 0
@@ -366,8 +373,7 @@ class Hub:
         try:
             while self._serve_events(cython.address(moved)) > 0:
                 self.rounds += 1
-                self.outbox.flush()
-                self.bury()
+                self._end_round()
                 if moved > TURN_BYTES or monotonic() - start > TURN_SECONDS:
                     break
         finally:

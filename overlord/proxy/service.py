@@ -199,6 +199,7 @@ class ProxyService(Service):
             self._carriage.stop()
         # Twisted closes in the next turn what was aborted in this one.
         await deferLater(self._reactor, 0)
+        self.log.info("all clients and nodes are closed")
 
     def _leaving(self) -> int:
         """How many clients have not got all they are owed, or may still be reading it."""

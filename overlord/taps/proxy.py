@@ -315,7 +315,8 @@ class Options(usage.Options):
             say(f"numbers: http://{self.stat}/metrics")
         if wrong:
             refuse(wrong)
-        say("all of this can be served")
+        if self.clusters:
+            say("all of this can be served")
         raise SystemExit(0)
 
 

@@ -138,6 +138,31 @@ def test_a_dead_node_costs_its_clients_an_error_and_no_wait(
             assert time.monotonic() - asked < DIAL_TIMEOUT
 
 
+def test_who_waits_for_a_node_that_dies_is_told_at_once(
+    start_proxy: Start, start_server: Serve
+) -> None:
+    """Also when it waits alone: nothing else has to happen in the proxy before it gets its error."""
+    alive, dying = start_server(), start_server()
+    proxy = start_proxy(
+        [alive.address, dying.address],
+        read_timeout="60s",
+        redial_delay="60s",
+        redial_max_delay="60s",
+    )
+    lost = key_on(proxy, dying)
+
+    with proxy.client() as client:
+        assert client.call("SET", lost, "v") == Status(b"OK")
+        dying.freeze()
+        client.send(encode("GET", lost))
+        time.sleep(0.2)  # until the proxy has passed it on, and is at rest
+        dying.kill()
+        reply = client.read(timeout=DIAL_TIMEOUT + READ_TIMEOUT)
+
+    assert isinstance(reply, Error)
+    assert reply.text.startswith(UNAVAILABLE)
+
+
 def test_a_split_command_over_a_dead_node_is_an_error(
     start_proxy: Start, start_server: Serve
 ) -> None:

@@ -64,6 +64,9 @@ def test_check(tmp_path, capsys, monkeypatch):
     assert main(["check", str(path)]) == 0
     assert "all of this can be served" in capsys.readouterr().out
     assert main(["check", "nonesuch"]) == 1
+    path.write_text("")
+    assert main(["check", str(path)]) == 0
+    assert "can be served" not in capsys.readouterr().out
 
 
 def test_a_demo_that_fails_says_why(monkeypatch, capsys):

@@ -268,6 +268,26 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("listens", "address"),
+    [
+        ('listen_addr = "127.0.0.1:7000"', "127.0.0.1:7000"),
+        ('listen_addr = "[::1]:7000"', "[::1]:7000"),
+        ('listen_proto = "unix"\nlisten_addr = "/tmp/a.sock"', "/tmp/a.sock"),
+    ],
+)
+def test_a_cluster_is_no_node_of_its_own(listens: str, address: str) -> None:
+    """Each request would come back to the proxy, until none is answered."""
+    text = (
+        f'[[clusters]]\nname = "a"\ncache_type = "redis"\n{listens}\n'
+        f'servers = ["127.0.0.1:6379:1", "{address}:1"]\n'
+    )
+
+    assert wrong(text) == [
+        f"clusters[0].servers[1]: must be a node, not {address!r}, where the cluster itself listens"
+    ]
+
+
 def test_seeds_of_a_redis_cluster_need_no_weight() -> None:
     table = cluster_toml(cache_type='"redis_cluster"', servers='["h:1", "i:1:1"]')
 

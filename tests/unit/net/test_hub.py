@@ -221,6 +221,19 @@ def test_what_dies_in_a_round_is_buried_after_it(house):
     assert (victim.ends, victim.transport.fd) == (["killed"], -1)
 
 
+def test_what_a_burial_leads_to_is_written_in_the_same_turn(house, read):
+    """A node is lost while its clients wait and nothing else happens: they get their errors at once."""
+    client, node = house.client(), house.node()
+    client.peer.send(GET)
+    house.turn()
+    assert read(node.peer) == GET
+
+    node.peer.close()
+    house.turn()
+
+    assert read(client.peer).startswith(b"-ERR node unavailable: ")
+
+
 def test_a_connection_leaves_the_epoll_before_its_descriptor_is_closed(house):
     """A descriptor that lives on under another name must not go on sending us events."""
     client = house.client()
