@@ -165,6 +165,25 @@ class ClusterConfig:
     effect in this version: a warning.
     """
 
+    deny_commands: tuple[str, ...] = ()
+    """
+    Commands that no client may use, such as `["FLUSHALL", "FLUSHDB", "KEYS", "SCRIPT FLUSH"]`; the
+    answer is a `NOPERM` error.
+    """
+
+    allow_commands: tuple[str, ...] = ()
+    """
+    If any are named here, clients may use no others, besides those that the proxy answers itself.
+    What `deny_commands` names stays forbidden.
+    """
+
+    rename_commands: dict[str, str] = field(factory=dict)
+    """
+    For nodes whose configuration renames commands: a table of old names and new ones, as in
+    `{ FLUSHALL = "wipe-it", KEYS = "" }`. Clients use the new name; the old one is unknown, and with
+    `""` the command has none at all.
+    """
+
     greet_nodes: bool = True
     """
     Whether each connection to a node begins with a `PING` of our own, before any client's request. A

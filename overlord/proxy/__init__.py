@@ -7,6 +7,7 @@ Where requests meet nodes. `flow` decides, without I/O; the files around it move
     pool            opens the links to one node, and opens them again
     cluster         all of this for one cluster, and its listener
     service         all clusters of a process: start, timeouts, drain
+    command_names   whether a configuration names commands that there are
     facts           what the proxy says about itself to clients
     measurements    what it says to Prometheus
     memory          what was used once goes back to the system

@@ -26,6 +26,7 @@ from overlord.config import (
     stat_address,
 )
 from overlord.errors import ConfigError
+from overlord.proxy.command_names import command_problems
 from overlord.taps import trial
 from overlord.taps.daemon import Daemon, tell
 from overlord.telemetry import logs
@@ -267,6 +268,8 @@ class Options(usage.Options):
         if self["metrics"]:
             proxy = attrs.evolve(proxy, proxy=attrs.evolve(proxy.proxy, use_metrics=True))
         check_together(clusters, attrs.evolve(loaded, value=proxy))
+        if wrong := command_problems(clusters):
+            raise ConfigError(wrong)
         self.clusters, self.proxy, self.stat = clusters.value, proxy, proxy.stat_address
         self.warnings = (*clusters.warnings, *loaded.warnings)
 

@@ -56,6 +56,11 @@ def refused(name: str, why: str) -> bytes:
     return error(text.encode())
 
 
+def forbidden(name: str) -> bytes:
+    """The reply to a command that the cluster's configuration forbids."""
+    return error(b"NOPERM '%b' is forbidden by the proxy's configuration" % name.lower().encode())
+
+
 def cross_node(name: str) -> bytes:
     """The reply to a command whose keys are on several nodes, and which cannot be split."""
     text = (

@@ -33,6 +33,8 @@ class Kind(IntEnum):
     """No key, and every node has a part of the answer: sent to all, joined as `join` says."""
     SCAN = 12
     """One node after the other: the cursor says which, and how far."""
+    FORBIDDEN = 13
+    """Would be done, but the configuration of the cluster forbids it."""
 
 
 class Join(IntEnum):

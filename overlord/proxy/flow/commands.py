@@ -4,7 +4,7 @@ The command table for compiled code: from a name in a buffer to the numbers of i
     client bytes -> where the name stands -> CommandTable.find -> index
                                              -> kind[index], arity[index], first[index], ...
 
-The rows are those of `redis_commands.py`, in its order. Subcommands have rows there too, but `find`
+The rows are those of a book, in its order. Subcommands have rows there too, but `find`
 does not see them: what a client sends as one word is never a subcommand. Commands whose keys take a
 look at the arguments (`keys_of`, `keys_to_route`) are the subject of `keys.py`.
 
@@ -13,13 +13,10 @@ How it works: a hash table with open addressing, in C arrays once compiled and i
 the next free one. Few homes are taken, so a search is one comparison, and for a stranger often none.
 """
 
-from collections.abc import Sequence
-
 import cython
 
 from overlord.proxy.flow.command_row import Command
-from overlord.proxy.flow.keys import keys_of, keys_to_route, row_of
-from overlord.proxy.flow.redis_commands import COMMANDS
+from overlord.proxy.flow.keys import BY_NAME, Book, keys_of, keys_to_route, row_of
 
 __all__ = ["TABLE", "CommandTable", "keys_of", "keys_to_route", "row_of"]
 
@@ -38,15 +35,16 @@ MAX_NAME = 32
 class CommandTable:
     """Finds the row of a command by its name, in upper, lower or mixed case."""
 
-    def __init__(self, rows: Sequence[Command] = COMMANDS) -> None:
+    def __init__(self, book: Book = BY_NAME) -> None:
         """
-        Make the table of `rows`.
+        Make the table of the rows of `book`.
 
         Raises:
             ValueError: the arrays have no room for so many rows, or a name is too long.
 
         """
-        names = b"".join(row.name for row in rows)
+        rows = tuple(book.values())
+        names = b"".join(book)
         if len(rows) > MAX_ROWS or len(names) > MAX_NAMES:
             raise ValueError(
                 f"{len(rows)} commands with {len(names)} bytes of names are too many: commands.pxd"
@@ -63,26 +61,26 @@ class CommandTable:
             self._names = bytearray(MAX_NAMES)
             self._lower = bytearray(256)
             self._homes = [0] * HOMES
-        self.rows = tuple(rows)
+        self.rows = rows
         i: cython.Py_ssize_t
         for i in range(256):
             self._lower[i] = i + 32 if 65 <= i <= 90 else i
         for i in range(HOMES):
             self._homes[i] = NOBODY
         end: cython.Py_ssize_t = 0
-        for i, row in enumerate(self.rows):
+        for i, (name, row) in enumerate(book.items()):
             self.kind[i] = row.kind
             self.arity[i] = row.arity
             self.first[i] = row.first
             self.last[i] = row.last
             self.step[i] = row.step
             self._name_start[i] = end
-            for letter in row.name.lower():
+            for letter in name.lower():
                 self._names[end] = letter
                 end += 1
             self._name_end[i] = end
-            if b"|" not in row.name:
-                self._settle(i, row.name)
+            if b"|" not in name:
+                self._settle(i, name)
 
     def find(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t

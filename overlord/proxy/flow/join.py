@@ -97,7 +97,7 @@ def _replies(split: Split) -> list[bytes]:
     part: Pending
     replies: list = []
     for part in split.parts:
-        replies.append(part.reply)
+        replies.append(part.reply)  # noqa: PERF401  # compiled, only a declared variable has the type
     return replies
 
 

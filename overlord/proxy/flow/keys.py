@@ -12,8 +12,9 @@ Source: Redis' `getKeysFromCommand` and the key specifications in the rows; a te
 `COMMAND GETKEYS` of a real server.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
+from typing import TypeAlias
 
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
@@ -21,8 +22,13 @@ from overlord.proxy.flow.command_row import Command, Keys, Kind
 from overlord.proxy.flow.redis_commands import BLOCKS, COMMANDS, DATABASES
 from overlord.wire.resp_encode import error
 
-BY_NAME = {command.name: command for command in COMMANDS}
+Book: TypeAlias = Mapping[bytes, Command]
+"""Rows by the names under which clients know them: `NAME`, and `NAME|SUBCOMMAND`."""
+BY_NAME: Book = {command.name: command for command in COMMANDS}
+"""Every command under its own name."""
 CONTAINERS = {name.partition(b"|")[0] for name in BY_NAME if b"|" in name}
+
+NOT_DONE = (Kind.REFUSED, Kind.FORBIDDEN)
 
 MAX_INTEGER = (1 << 63) - 1
 MAX_DIGITS = 19
@@ -31,24 +37,24 @@ MAX_DIGITS = 19
 PATTERNS = "its BY and GET patterns name keys that other nodes may have"
 
 
-def row_of(argv: Sequence[bytes]) -> Command:
+def row_of(argv: Sequence[bytes], book: Book = BY_NAME) -> Command:
     """
-    The row that applies to a command.
+    The row of `book` that applies to a command.
 
     Raises:
         CommandRejected: nobody knows the command or the subcommand, or it has a wrong number of
-            arguments. Rows of the kind REFUSED are returned.
+            arguments. Rows of the kinds REFUSED and FORBIDDEN are returned.
 
     """
     name = argv[0].upper()
-    row = BY_NAME.get(name) if b"|" not in name else None
+    row = book.get(name) if b"|" not in name else None
     if row is None:
         raise CommandRejected(errors.unknown_command(argv))
-    if name in CONTAINERS and len(argv) > 1:
-        row = BY_NAME.get(b"%b|%b" % (name, argv[1].upper()))
+    if row.name in CONTAINERS and len(argv) > 1:
+        row = book.get(b"%b|%b" % (name, argv[1].upper()))
         if row is None:
             raise CommandRejected(errors.unknown_subcommand(argv))
-    if not has_right_arity(row, len(argv)) and row.kind is not Kind.REFUSED:
+    if not has_right_arity(row, len(argv)) and row.kind not in NOT_DONE:
         raise CommandRejected(errors.wrong_arity(row.fullname))
     return row
 
@@ -58,7 +64,7 @@ def has_right_arity(row: Command, count: int) -> bool:
     return count == row.arity if row.arity >= 0 else count >= -row.arity
 
 
-def keys_to_route(argv: Sequence[bytes]) -> list[int]:
+def keys_to_route(argv: Sequence[bytes], book: Book = BY_NAME) -> list[int]:
     """
     Where the keys are by which a command finds its node: indices into `argv`, in the order of Redis' `COMMAND GETKEYS`.
 
@@ -69,9 +75,11 @@ def keys_to_route(argv: Sequence[bytes]) -> list[int]:
         CommandRejected: the command cannot be passed on; carries the reply.
 
     """
-    row = row_of(argv)
+    row = row_of(argv, book)
     if row.kind is Kind.REFUSED:
         raise CommandRejected(errors.refused(row.fullname, row.why))
+    if row.kind is Kind.FORBIDDEN:
+        raise CommandRejected(errors.forbidden(row.fullname))
     check = _CHECKS.get(row.name)
     if check is not None:
         check(row, argv)

@@ -120,6 +120,7 @@ cdef class Flow:
     cdef readonly Outbox outbox
     cdef readonly object limits
     cdef readonly object facts
+    cdef readonly dict book
     cdef readonly CommandTable table
     cdef readonly Ring ring
     cdef readonly list nodes

@@ -24,6 +24,8 @@ from typing import Any
 
 import cython
 
+from overlord.proxy.flow.book import book_of
+from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.cursors import mark_of
 
 if cython.compiled:
@@ -583,7 +585,8 @@ class Flow:
         self.ring = ring
         self.limits = limits
         self.facts = facts
-        self.table = CommandTable()
+        self.book = book_of(limits.deny_commands, limits.allow_commands, limits.rename_commands)
+        self.table = CommandTable(self.book)
         self.clients = {}
         self.dial = None
         self.bound_hits = {}
@@ -611,6 +614,8 @@ class Flow:
         self.elements = self.new_reply_scanner()
         self.scan_mark = mark_of([label for label, _ in addresses])
         self.ping_row = self.table.find(b"PING", 0, 4)
+        if self.ping_row >= 0 and self.table.row(self.ping_row).kind is not Kind.LOCAL:
+            self.ping_row = -1
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
         ]

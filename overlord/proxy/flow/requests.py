@@ -549,17 +549,17 @@ class RedisClient(Client):
         """Take up a command with its arguments as Python objects: local, rare, or wrong."""
         flow: Flow = self.flow
         argv = arguments(cut(p, start, end))
-        if self.in_flight > 0 and argv[0].upper() in NEW_PROTOCOL:
-            return 0
         try:
-            row = row_of(argv)
+            row = row_of(argv, flow.book)
             if row.kind == Kind.LOCAL:
-                return self._locally(argv)
+                if self.in_flight > 0 and row.name in NEW_PROTOCOL:
+                    return 0
+                return self._locally([row.name.partition(b"|")[0], *argv[1:]])
             if row.kind == Kind.SCAN:
                 return self._scan(argv)
             if row.kind == Kind.EVERY:
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
-            indices = keys_to_route(argv)
+            indices = keys_to_route(argv, flow.book)
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
@@ -595,8 +595,7 @@ class RedisClient(Client):
     def _locally(self, argv: list) -> int:
         """Answer a command without a node."""
         flow: Flow = self.flow
-        name: bytes = argv[0].upper()
-        if name == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
+        if argv[0] == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
             known = flow.knows_resp3()
             if known == UNKNOWN:
                 self.waits = True

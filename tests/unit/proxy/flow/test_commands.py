@@ -58,7 +58,7 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
     row = Command(b"X", Kind.KEY, 2, 1, 1, 1, "readonly", "generic", "RO access")
 
     with pytest.raises(ValueError, match=r"1025 commands .* commands\.pxd has room for 1024 and"):
-        CommandTable([row] * 1025)
+        CommandTable({b"%d" % number: row for number in range(1025)})
 
 
 @pytest.mark.parametrize(

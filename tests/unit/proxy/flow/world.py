@@ -12,7 +12,8 @@ doubled, swapped or late for another is seen when it comes. `!` in a key has the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from zlib import crc32
 
 from attrs import define
@@ -35,6 +36,9 @@ BOUNDLESS = 1 << 30
 class Limits:
     """The bounds of a flow, small ones where a test is to reach them."""
 
+    deny_commands: tuple[str, ...] = ()
+    allow_commands: tuple[str, ...] = ()
+    rename_commands: Mapping[str, str] = MappingProxyType({})
     node_connections: int = 1
     window_start: int = 16
     window_max: int = 1024
