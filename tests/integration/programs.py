@@ -42,6 +42,7 @@ SERVER_VERSIONS = ("6.2", "7.0", "8.2", "valkey-9.1")
 """What `RedisServer` can be; 7.0 is the distribution's, the others come in wheels."""
 
 _port_random = random.SystemRandom()
+_ports_given_out: set[int] = set()
 
 
 class ProgramFailed(Exception):
@@ -57,12 +58,15 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 5.0) -
 
 
 def free_port() -> int:
-    """A port on which nobody listens, and which no outgoing connection gets by chance."""
+    """A port on which nobody listens, which no outgoing connection gets by chance, and each only once."""
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for _ in range(1000):
         port = _port_random.randrange(10_000, max(first_outgoing, 11_000))
+        if port in _ports_given_out:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _ports_given_out.add(port)
             return port
     raise ProgramFailed("found no free port between 10000 and the range of outgoing connections")
 
