@@ -26,6 +26,7 @@ COMPILED = [
     "overlord/proxy/flow/join.py",
     "overlord/proxy/flow/requests.py",
     "overlord/proxy/flow/replies.py",
+    "overlord/proxy/flow/pins.py",
     "overlord/proxy/flow/redis_flow.py",
     "overlord/net/hub.py",
 ]

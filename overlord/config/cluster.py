@@ -150,6 +150,24 @@ class ClusterConfig:
     that follows from what has come in.
     """
 
+    transaction_pins: Annotated[int, Between(1, 100_000)] = 200
+    """
+    Clients that may be in a transaction on one node at a time: between WATCH, or the first key after
+    MULTI, and EXEC. Each has a connection to the node for itself. Who comes later gets an error.
+    """
+
+    blocking_pins: Annotated[int, Between(1, 100_000)] = 1000
+    """
+    Clients that may wait at one node at a time, in BLPOP and its like. Each has a connection to the node
+    for itself. Who comes later gets an error.
+    """
+
+    pin_idle_timeout: Duration = Seconds(60.0)
+    """
+    How long a connection for one client may lie idle: afterwards the transaction that it was for fails,
+    and a connection that nobody has is closed. A wait at a node is not idle. A number is milliseconds.
+    """
+
     ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
     """Unanswered pings after which a node would be ejected. Without effect in this version."""
 

@@ -19,6 +19,7 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
@@ -123,6 +124,10 @@ class Cluster:
     def open(self, link: RedisLink) -> None:
         """Open a link to a node."""
         self.pools[link.node.index].open(link)
+
+    def open_once(self, link: PinLink) -> None:
+        """Open a link that is for one client at a time: if it is lost, it stays so."""
+        self.pools[link.node.index].open_once(link)
 
 
 @implementer(IStreamServerEndpoint)

@@ -22,6 +22,9 @@ BOUNDS = (
     "max_unsent",
     "node_max_unsent",
     "node_pipe_count",
+    "transaction_pins",
+    "blocking_pins",
+    "pin_idle_timeout",
     "max_memory",
     "client_read_timeout",
     "client_write_timeout",
@@ -102,6 +105,14 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             ("node_failures", node.failures, "Requests that a node did not answer."),
         ):
             yield Measurement(f"overlord_proxy_{name}", at, value, "counter", text)
+        for use, blocking in (("transaction", False), ("blocking", True)):
+            yield Measurement(
+                "overlord_proxy_node_pins",
+                {**at, "use": use},
+                flow.pins.used[node.index, blocking],
+                "gauge",
+                "Connections to a node that one client has for itself.",
+            )
         for name, value, text in (
             ("node_connections", ready, "Connections to a node that are ready."),
             ("node_in_flight", waiting, "Requests that a node has not answered yet."),

@@ -82,6 +82,8 @@ class Pool:
     _lacks_resp3: bool = field(default=False, init=False)
     _services: dict[Link, ClientService] = field(factory=dict, init=False)
 
+    _dialled: set[Deferred[IProtocol]] = field(factory=set, init=False)
+
     def open(self, link: RedisLink) -> None:
         """Open a link, and keep it open; does nothing for one that is kept already."""
         if link in self._services:
@@ -107,6 +109,20 @@ class Pool:
         )
         self._services[link] = service
         service.startService()
+
+    def open_once(self, link: RedisLink) -> None:
+        """Open a link that is not kept open: a failure or a loss is its end."""
+        endpoint = DialledEndpoint(
+            self._endpoint(), link, self.reactor, self.cluster.dial_timeout, self._look
+        )
+        dialled = endpoint.connect(NodeConnFactory(link, self.carriage))
+        self._dialled.add(dialled)
+
+        def forget(result: object) -> None:
+            """A failure is told to the link already."""
+            self._dialled.discard(dialled)
+
+        dialled.addBoth(forget)
 
     def _endpoint(self) -> IStreamClientEndpoint:
         host, port, timeout = self.server.host, self.server.port, self.cluster.dial_timeout
@@ -162,6 +178,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections, and dial no more."""
+        for dialled in list(self._dialled):
+            dialled.cancel()
         self._was_up = False  # no news about what we end ourselves
         services, self._services = self._services, {}
         for link, service in services.items():

@@ -129,6 +129,7 @@ class ProxyService(Service):
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
         cluster = Cluster(config, flow, factory, pools, self._proxy.backlog, self._reactor)
         flow.dial = cluster.open
+        flow.pins.dial = cluster.open_once
         return cluster
 
     def _sweep(self, look: Callable[[], None], shortest: float, longest_interval: float) -> None:
@@ -150,7 +151,13 @@ class ProxyService(Service):
 
     def _shortest_node_timeout(self) -> float:
         clusters = self._configs
-        return min((min(each.read_timeout, each.write_timeout) for each in clusters), default=0)
+        return min(
+            (
+                min(each.read_timeout, each.write_timeout, each.pin_idle_timeout)
+                for each in clusters
+            ),
+            default=0,
+        )
 
     def _shortest_client_timeout(self) -> float:
         timeouts = (self._proxy.read_timeout, self._proxy.write_timeout)

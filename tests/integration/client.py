@@ -216,6 +216,18 @@ class Client:
 
     def read(self, timeout: float | None = None) -> Reply:
         """The next reply; `ConnectionError` when the peer closes before it is whole."""
+        return self._next(timeout)[0]
+
+    def reply(self, timeout: float | None = None) -> bytes:
+        """The next reply as it came."""
+        return self._next(timeout)[1]
+
+    def ask(self, *arguments: Argument) -> bytes:
+        """Send one command and give its reply as it came."""
+        self.send(encode(*arguments))
+        return self.reply()
+
+    def _next(self, timeout: float | None) -> tuple[Reply, bytes]:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         needed = 1
         while True:
@@ -225,8 +237,9 @@ class Client:
                 except Incomplete as incomplete:
                     needed = incomplete.needed
                 else:
+                    data = bytes(self._buffer[:end])
                     del self._buffer[:end]
-                    return reply
+                    return reply, data
             self._receive(deadline)
 
     def call(self, *arguments: Argument, timeout: float | None = None) -> Reply:

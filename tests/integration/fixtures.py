@@ -11,12 +11,20 @@ import importlib.util
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import attrs
 import pytest
 from integration.checker import Checker, Report
 from integration.client import Client, spread
-from integration.programs import SERVER_VERSIONS, OverlordProxy, RedisServer, ScriptedNode, wait_for
+from integration.programs import (
+    SERVER_VERSIONS,
+    OverlordProxy,
+    Program,
+    RedisServer,
+    ScriptedNode,
+    wait_for,
+)
 
 SEED = int(os.environ.setdefault("OVERLORD_SEED", str(random.SystemRandom().randrange(10**9))))
 """In the environment, so that the workers of a parallel run draw alike."""
@@ -271,3 +279,10 @@ def pair(
     assert proxy.is_running(), f"the proxy ended:\n{proxy.log()}"
     report.assert_right()
     assert report.longest_wait < READ_TIMEOUT + 1, "a neighbour waited for the hostile node"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Program], Client]]:
+    """Makes clients of a program, which are closed at the end."""
+    with ExitStack() as clients:
+        yield lambda program: clients.enter_context(program.client())

@@ -10,6 +10,10 @@ MAX_ECHOED = 128
 
 SYNTAX_ERROR = b"-ERR syntax error\r\n"
 NOT_AN_INTEGER = b"-ERR value is not an integer or out of range\r\n"
+OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
+TRANSACTION_TOO_LARGE = (
+    b"-ERR what comes before the first key of a transaction is larger than max_request\r\n"
+)
 INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 
@@ -68,6 +72,21 @@ def cross_node(name: str) -> bytes:
         " keys with the same hash tag share a node"
     )
     return error(text.encode())
+
+
+def other_node(name: str) -> bytes:
+    """The reply to a command in a transaction, or to WATCH, whose keys are not where the others are."""
+    text = (
+        f"CROSSSLOT Keys of '{name.lower()}' are not on the node of this transaction;"
+        " keys with the same hash tag share a node"
+    )
+    return error(text.encode())
+
+
+def no_pin_left(key: str, limit: int) -> bytes:
+    """The reply to who needs a connection of its own, when `limit` clients have one to the node already."""
+    use = "commands that wait" if key == "blocking_pins" else "transactions"
+    return error(f"ERR all {limit} connections to this node for {use} are in use ({key})".encode())
 
 
 def no_input_key(name: str) -> bytes:

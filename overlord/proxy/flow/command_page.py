@@ -31,7 +31,7 @@ WHAT_HAPPENS = {
         "Keys that depend on options",
         (
             "Forwarded when all keys are on one node, else a `CROSSSLOT` error."
-            " The patterns of SORT's BY and GET, BLOCK, and a DB other than 0 are refused."
+            " The patterns of SORT's BY and GET, and a DB other than 0 are refused."
         ),
     ),
     Kind.CONTAINER: ("Subcommands", "The second word decides; see `container subcommand` below."),
@@ -66,6 +66,25 @@ WHAT_HAPPENS = {
             " promises as long as the nodes stay the same; after a change the answer is"
             " `-ERR invalid cursor`. COUNT, MATCH and TYPE are the node's affair, and so is whether a"
             " reply is empty before the end."
+        ),
+    ),
+    Kind.TRANSACTION: (
+        "Transactions",
+        (
+            "A transaction concerns one node: that of WATCH, or else of its first key. From then on the client"
+            " has a connection to that node for itself, until EXEC, DISCARD or UNWATCH. Keys of other nodes"
+            " are a `CROSSSLOT` error, and EXEC then answers EXECABORT. At most `transaction_pins` clients"
+            " are in a transaction on one node; who leaves one open for `pin_idle_timeout`, or loses the node,"
+            " gets EXECABORT, or null if keys were watched. What concerns all nodes, and what the proxy"
+            " answers itself, is refused inside, but for PING, ECHO, TIME and SELECT 0."
+        ),
+    ),
+    Kind.BLOCKING: (
+        "Waiting at a node",
+        (
+            "When all keys are on one node, the client gets a connection to it for itself, and waits there;"
+            " otherwise the answer is a `CROSSSLOT` error. XREAD and XREADGROUP with BLOCK do the same."
+            " At most `blocking_pins` clients wait at one node. The wait ends when the client leaves."
         ),
     ),
     Kind.ANY: ("Any node", "Forwarded to whichever node."),

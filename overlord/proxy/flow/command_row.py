@@ -35,6 +35,10 @@ class Kind(IntEnum):
     """One node after the other: the cursor says which, and how far."""
     FORBIDDEN = 13
     """Would be done, but the configuration of the cluster forbids it."""
+    TRANSACTION = 14
+    """MULTI and what belongs to it: gives a client a connection of its own, see `pinned.py`."""
+    BLOCKING = 15
+    """As SPECIAL, but the node may wait with its answer: over a connection of the client's own."""
 
 
 class Join(IntEnum):

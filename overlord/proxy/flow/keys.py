@@ -12,6 +12,7 @@ Source: Redis' `getKeysFromCommand` and the key specifications in the rows; a te
 `COMMAND GETKEYS` of a real server.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import TypeAlias
@@ -19,7 +20,7 @@ from typing import TypeAlias
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Command, Keys, Kind
-from overlord.proxy.flow.redis_commands import BLOCKS, COMMANDS, DATABASES
+from overlord.proxy.flow.redis_commands import COMMANDS, DATABASES
 from overlord.wire.resp_encode import error
 
 Book: TypeAlias = Mapping[bytes, Command]
@@ -84,6 +85,32 @@ def keys_to_route(argv: Sequence[bytes], book: Book = BY_NAME) -> list[int]:
     if check is not None:
         check(row, argv)
     return [index for index, _ in _find(row, argv)]
+
+
+def patience_of(row: Command, argv: Sequence[bytes]) -> float | None:
+    """
+    How many seconds a node may wait before it answers this: 0 if the command is wrong, None if it never waits.
+
+    Raises:
+        CommandRejected: the options of an XREAD make no sense.
+
+    """
+    if row.kind is Kind.BLOCKING:
+        return _seconds(argv[1] if row.name in _TIMEOUT_FIRST else argv[-1])
+    if row.name in (b"XREAD", b"XREADGROUP") and (index := _stream_options(argv)[1]):
+        return _seconds(argv[index + 1]) / 1000
+    return None
+
+
+def _seconds(text: bytes) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return math.inf if seconds == 0 else max(seconds, 0.0)
+
+
+_TIMEOUT_FIRST = (b"BLMPOP", b"BZMPOP")
 
 
 def keys_of(argv: Sequence[bytes]) -> list[int]:
@@ -186,9 +213,9 @@ def _streams(row: Command, argv: Sequence[bytes]) -> list[tuple[int, str]]:
     return [(index, row.keys[0].access) for index in range(first, first + count)]
 
 
-def _stream_options(argv: Sequence[bytes]) -> tuple[int, bool]:
-    """Where STREAMS stands in an XREAD or XREADGROUP, and whether BLOCK stands before it."""
-    blocks = False
+def _stream_options(argv: Sequence[bytes]) -> tuple[int, int]:
+    """Where STREAMS stands in an XREAD or XREADGROUP, and where BLOCK before it; 0: nowhere."""
+    blocks = 0
     index = 1
     while index < len(argv) - 1:
         option = argv[index].upper()
@@ -196,7 +223,8 @@ def _stream_options(argv: Sequence[bytes]) -> tuple[int, bool]:
             return index, blocks
         if option not in _STREAM_OPTIONS:
             break
-        blocks = blocks or option == b"BLOCK"
+        if option == b"BLOCK":
+            blocks = index
         index += 1 + _STREAM_OPTIONS[option]
     raise CommandRejected(errors.SYNTAX_ERROR)
 
@@ -295,11 +323,6 @@ _FINDERS: dict[bytes, Callable[[Command, Sequence[bytes]], list[tuple[int, str]]
 # What a command may not ask of a proxy.
 
 
-def _check_block(row: Command, argv: Sequence[bytes]) -> None:
-    if _stream_options(argv)[1]:
-        raise CommandRejected(errors.refused(row.fullname, f"with BLOCK {BLOCKS}"))
-
-
 def _check_patterns(row: Command, argv: Sequence[bytes]) -> None:
     """As in a Redis Cluster: BY without `*` sorts by nothing and `GET #` is the element itself."""
     for option, index in _sort_options(argv):
@@ -315,8 +338,6 @@ def _check_database(row: Command, argv: Sequence[bytes]) -> None:
 
 
 _CHECKS: dict[bytes, Callable[[Command, Sequence[bytes]], None]] = {
-    b"XREAD": _check_block,
-    b"XREADGROUP": _check_block,
     b"SORT": _check_patterns,
     b"SORT_RO": _check_patterns,
     b"COPY": _check_database,

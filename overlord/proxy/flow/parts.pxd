@@ -48,6 +48,7 @@ cdef class Client(Stream):
     cdef readonly Py_ssize_t retained
     cdef readonly bint gone
     cdef readonly bint draining
+    cdef public object pin
     cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
@@ -126,6 +127,7 @@ cdef class Flow:
     cdef readonly list nodes
     cdef readonly dict clients
     cdef public object dial
+    cdef public object pins
     cdef readonly dict bound_hits
     cdef readonly list protocol_waiters
     cdef readonly long long requests

@@ -146,6 +146,7 @@ class Client(Stream):
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
+        pin: what it does with a connection of its own, a `Pinned`; None while it has none.
     """
 
     if not cython.compiled:
@@ -154,6 +155,7 @@ class Client(Stream):
         head: Pending
         last: Pending
         detours: dict[int, Link]
+        pin: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -172,6 +174,7 @@ class Client(Stream):
         self.head = None
         self.last = None
         self.detours = None
+        self.pin = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
@@ -324,6 +327,8 @@ class Client(Stream):
         self.draining = True
         self.blocked = False
         self.set_paused(True)
+        if self.pin is not None:
+            self.pin.drain()
         self.finish_if_done()
         return None
 
@@ -362,6 +367,8 @@ class Client(Stream):
         hold(-self.retained)
         self.retained = 0
         self.detours = None
+        if self.pin is not None:
+            self.pin.client_lost()
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
@@ -567,6 +574,8 @@ class Flow:
         dial: Callable[[Any], object]
         bound_hits: dict[str, int]
         refusals: dict[str, int]
+        pins: Any
+        """The connections that are for one client at a time, `Pins`."""
         protocol_waiters: list[Client]
         """Who waits to know whether the nodes speak RESP3."""
 
@@ -589,6 +598,7 @@ class Flow:
         self.table = CommandTable(self.book)
         self.clients = {}
         self.dial = None
+        self.pins = None
         self.bound_hits = {}
         self.refusals = {}
         self.protocol_waiters = []

@@ -25,6 +25,8 @@ MGET = Kind.MGET
 MSET = Kind.MSET
 SUM = Kind.SUM
 ANY = Kind.ANY
+TRANSACTION = Kind.TRANSACTION
+BLOCKING = Kind.BLOCKING
 LOCAL = Kind.LOCAL
 REFUSED = Kind.REFUSED
 EVERY = Kind.EVERY
@@ -44,11 +46,7 @@ SCRIPT_READS = (Keys("RO access", 2, counted=True),)
 
 # Why a command is refused: the end of the sentence `'x' is not supported by the proxy: ...`.
 ALL_NODES = "it concerns the keys of all nodes at once"
-BLOCKS = "it would block a connection to a node, and clients share these connections"
 WAITS = "it waits for the writes of one connection, and clients share connections to the nodes"
-TRANSACTION = (
-    "a transaction needs a connection of its own, and clients share connections to the nodes"
-)
 CHANNELS = "channels are not passed on between clients and nodes"
 DATABASES = "there is one database, number 0"
 MOVES_AWAY = "it would move a key to a place where the proxy does not look for it"
@@ -87,14 +85,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"BITFIELD_RO", KEY, -2, 1, 1, 1, "readonly fast", "bitmap", "RO access"),
     Command(b"BITOP", KEYS, -4, 2, -1, 1, "write denyoom", "bitmap", keys=(Keys("OW update", 2), Keys("RO access", 3, last=-1))),
     Command(b"BITPOS", KEY, -3, 1, 1, 1, "readonly", "bitmap", "RO access"),
-    Command(b"BLMOVE", REFUSED, 6, 1, 2, 1, "write denyoom noscript blocking", "list", keys=MOVES, why=BLOCKS),
-    Command(b"BLMPOP", REFUSED, -5, 0, 0, 0, "write blocking movablekeys", "list", keys=POPS_AFTER_TIMEOUT, why=BLOCKS),
-    Command(b"BLPOP", REFUSED, -3, 1, -2, 1, "write noscript blocking", "list", "RW access delete", why=BLOCKS),
-    Command(b"BRPOP", REFUSED, -3, 1, -2, 1, "write noscript blocking", "list", "RW access delete", why=BLOCKS),
-    Command(b"BRPOPLPUSH", REFUSED, 4, 1, 2, 1, "write denyoom noscript blocking", "list", keys=MOVES, why=BLOCKS),
-    Command(b"BZMPOP", REFUSED, -5, 0, 0, 0, "write blocking movablekeys", "sorted-set", keys=POPS_AFTER_TIMEOUT, why=BLOCKS),
-    Command(b"BZPOPMAX", REFUSED, -3, 1, -2, 1, "write noscript blocking fast", "sorted-set", "RW access delete", why=BLOCKS),
-    Command(b"BZPOPMIN", REFUSED, -3, 1, -2, 1, "write noscript blocking fast", "sorted-set", "RW access delete", why=BLOCKS),
+    Command(b"BLMOVE", BLOCKING, 6, 1, 2, 1, "write denyoom noscript blocking", "list", keys=MOVES),
+    Command(b"BLMPOP", BLOCKING, -5, 0, 0, 0, "write blocking movablekeys", "list", keys=POPS_AFTER_TIMEOUT),
+    Command(b"BLPOP", BLOCKING, -3, 1, -2, 1, "write noscript blocking", "list", "RW access delete"),
+    Command(b"BRPOP", BLOCKING, -3, 1, -2, 1, "write noscript blocking", "list", "RW access delete"),
+    Command(b"BRPOPLPUSH", BLOCKING, 4, 1, 2, 1, "write denyoom noscript blocking", "list", keys=MOVES),
+    Command(b"BZMPOP", BLOCKING, -5, 0, 0, 0, "write blocking movablekeys", "sorted-set", keys=POPS_AFTER_TIMEOUT),
+    Command(b"BZPOPMAX", BLOCKING, -3, 1, -2, 1, "write noscript blocking fast", "sorted-set", "RW access delete"),
+    Command(b"BZPOPMIN", BLOCKING, -3, 1, -2, 1, "write noscript blocking fast", "sorted-set", "RW access delete"),
     Command(b"CF.ADD", KEY, 3, 1, 1, 1, "write denyoom", "cf", "RW access update"),
     Command(b"CF.ADDNX", KEY, 3, 1, 1, 1, "write denyoom", "cf", "RW access update"),
     Command(b"CF.COUNT", KEY, 3, 1, 1, 1, "readonly", "cf", "RO access"),
@@ -155,14 +153,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"DELEX", KEY, -2, 1, 1, 1, "write fast", "string", "RW access delete"),
     Command(b"DELIFEQ", KEY, 3, 1, 1, 1, "write fast", "string", "RM delete"),
     Command(b"DIGEST", KEY, 2, 1, 1, 1, "readonly fast", "string", "RO access"),
-    Command(b"DISCARD", REFUSED, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions", why=TRANSACTION),
+    Command(b"DISCARD", TRANSACTION, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions"),
     Command(b"DUMP", KEY, 2, 1, 1, 1, "readonly", "generic", "RO access"),
     Command(b"ECHO", LOCAL, 2, 0, 0, 0, "loading stale fast", "connection"),
     Command(b"EVAL", NUMKEYS, -3, 0, 0, 0, "noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_KEYS),
     Command(b"EVALSHA", NUMKEYS, -3, 0, 0, 0, "noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_KEYS),
     Command(b"EVALSHA_RO", NUMKEYS, -3, 0, 0, 0, "readonly noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_READS),
     Command(b"EVAL_RO", NUMKEYS, -3, 0, 0, 0, "readonly noscript stale skip_monitor no_mandatory_keys movablekeys", "scripting", keys=SCRIPT_READS),
-    Command(b"EXEC", REFUSED, 1, 0, 0, 0, "noscript loading stale skip_slowlog", "transactions", why=TRANSACTION),
+    Command(b"EXEC", TRANSACTION, 1, 0, 0, 0, "noscript loading stale skip_slowlog", "transactions"),
     Command(b"EXISTS", SUM, -2, 1, -1, 1, "readonly fast", "generic", "RO"),
     Command(b"EXPIRE", KEY, -3, 1, 1, 1, "write fast", "generic", "RW update"),
     Command(b"EXPIREAT", KEY, -3, 1, 1, 1, "write fast", "generic", "RW update"),
@@ -316,7 +314,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"MSET", MSET, -3, 1, -1, 2, "write denyoom", "string", "OW update"),
     Command(b"MSETEX", NUMKEYS, -4, 0, 0, 0, "write denyoom movablekeys", "string", keys=(Keys("OW update", 1, step=2, counted=True),)),
     Command(b"MSETNX", KEYS, -3, 1, -1, 2, "write denyoom", "string", "OW insert"),
-    Command(b"MULTI", REFUSED, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions", why=TRANSACTION),
+    Command(b"MULTI", TRANSACTION, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions"),
     Command(b"OBJECT", CONTAINER, -2, 0, 0, 0, "", "generic"),
     Command(b"OBJECT|ENCODING", KEY, 3, 2, 2, 1, "readonly", "generic", "RO"),
     Command(b"OBJECT|FREQ", KEY, 3, 2, 2, 1, "readonly", "generic", "RO"),
@@ -446,7 +444,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"TYPE", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO"),
     Command(b"UNLINK", SUM, -2, 1, -1, 1, "write fast", "generic", "RM delete"),
     Command(b"UNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
-    Command(b"UNWATCH", REFUSED, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions", why=TRANSACTION),
+    Command(b"UNWATCH", TRANSACTION, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions"),
     Command(b"VADD", KEY, -5, 1, 1, 1, "write denyoom", "vector-set", "RW access update"),
     Command(b"VCARD", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
     Command(b"VDIM", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),
@@ -462,7 +460,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"VSIM", KEY, -4, 1, 1, 1, "readonly", "vector-set", "RW access update"),
     Command(b"WAIT", REFUSED, 3, 0, 0, 0, "noscript", "generic", why=WAITS),
     Command(b"WAITAOF", REFUSED, 4, 0, 0, 0, "blocking", "generic", why=WAITS),
-    Command(b"WATCH", REFUSED, -2, 1, -1, 1, "noscript loading stale fast allow_busy", "transactions", "RO", why=TRANSACTION),
+    Command(b"WATCH", TRANSACTION, -2, 1, -1, 1, "noscript loading stale fast allow_busy", "transactions", "RO"),
     Command(b"XACK", KEY, -4, 1, 1, 1, "write fast", "stream", "RW update"),
     Command(b"XACKDEL", KEY, -6, 1, 1, 1, "write fast", "stream", "RW update delete"),
     Command(b"XADD", KEY, -5, 1, 1, 1, "write denyoom fast", "stream", "RW update"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cython
 
+from overlord.proxy.flow.pins import Pins
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
+    from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.parts import (
         NO,
         UNKNOWN,
@@ -16,13 +21,29 @@ if cython.compiled:
         Link,
         Node,
     )
+    from cython.cimports.overlord.wire.stream import Outbox
 else:
+    from overlord.hashing.ring import Ring
     from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
+    from overlord.wire.stream import Outbox
 
 
 @cython.cclass
 class RedisFlow(Flow):
     """A cluster of Redis servers behind a ring."""
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        ring: Ring,
+        addresses: Sequence[tuple[str, str]],
+        limits: Any,
+        facts: Any,
+        max_memory: cython.Py_ssize_t = 0,
+    ) -> None:
+        Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
+        self.pins = Pins(self)
 
     def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
@@ -68,3 +89,4 @@ class RedisFlow(Flow):
                 link.sweep(now, read_timeout, write_timeout)
             for link in node.links3:
                 link.sweep(now, read_timeout, write_timeout)
+        self.pins.sweep(now, read_timeout, write_timeout)

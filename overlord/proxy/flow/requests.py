@@ -16,11 +16,12 @@ import cython
 
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
-from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.command_errors import OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
-from overlord.proxy.flow.keys import keys_to_route, row_of
+from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
+from overlord.proxy.flow.pinned import Pinned
 from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
@@ -85,7 +86,6 @@ UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
 NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
-OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 NEW_PROTOCOL = (b"HELLO", b"RESET")
 """Commands after which a client may use other links, so all that came before has to be answered."""
 HTTP_WORDS = (b"POST", b"HOST:")
@@ -186,9 +186,14 @@ class RedisClient(Client):
         flow: Flow = self.flow
         scanner: RequestScanner = self.scanner
         table: CommandTable = flow.table
-        row: cython.int = table.find(p, start + scanner.name_start, start + scanner.name_end)
+        row: cython.int
         kind: cython.int
         arity: cython.int
+        if self.pin is not None:
+            taken = self.pin.take_up(arguments(cut(p, start, end)), cut(p, start, end))
+            if taken >= 0:
+                return taken
+        row = table.find(p, start + scanner.name_start, start + scanner.name_end)
         if row >= 0:
             kind = table.kind[row]
             arity = table.arity[row]
@@ -559,6 +564,8 @@ class RedisClient(Client):
                 return self._scan(argv)
             if row.kind == Kind.EVERY:
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
+            if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
+                return self._take_pin(argv, cut(p, start, end))
             indices = keys_to_route(argv, flow.book)
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
@@ -578,6 +585,19 @@ class RedisClient(Client):
                 self._refuse_cross_node(row.fullname)
                 return 1
         return self._forward(index, p, start, end)
+
+    def _take_pin(self, argv: list, frame: bytes) -> cython.int:
+        """Take up a command that needs a connection of this client's own."""
+        if self.in_flight > 0:
+            return 0
+        self.pin = Pinned(self)
+        return self.pin.take_up(argv, frame)
+
+    def end_of_input(self) -> object:
+        """It has ended its side."""
+        if self.pin is not None and self.pin.ends_input():
+            return None
+        return Client.end_of_input(self)
 
     def _any_node(self) -> cython.int:
         """The node for what any node can answer: always the same for this client while it is up."""

@@ -94,14 +94,9 @@ def test_keys_to_route(command: bytes, keys: list[int]) -> None:
 @pytest.mark.parametrize(
     ("command", "reply"),
     [
-        (
-            b"XREAD BLOCK 0 STREAMS a 0",
-            b"-ERR 'xread' is not supported by the proxy: with BLOCK it ",
-        ),
         (b"SORT k BY w_*", b"-ERR 'sort' is not supported by the proxy: its BY and GET patterns"),
         (b"SORT_RO k GET d_*", b"-ERR 'sort_ro' is not supported by the proxy: its BY and GET"),
         (b"COPY a b DB 1", b"-ERR 'copy' is not supported by the proxy: with DB there is one data"),
-        (b"BLPOP a 0", b"-ERR 'blpop' is not supported by the proxy: it would block a connection"),
         (b"config get x", b"-ERR 'config' is not supported by the proxy: settings belong to one"),
         (b"MEMORY DOCTOR", b"-ERR 'memory|doctor' is not supported by the proxy: it concerns one"),
         (b"MSETEX 0 a b", b"-ERR invalid numkeys value or out of range\r\n"),

@@ -46,6 +46,10 @@ def test_the_kind_fits_the_key_positions() -> None:
                 return any(group.counted for group in row.keys)
             case Kind.LOCAL | Kind.ANY | Kind.CONTAINER | Kind.EVERY | Kind.SCAN:
                 return not row.groups_of_keys()
+            case Kind.BLOCKING:
+                return bool(row.groups_of_keys()) and "blocking" in row.flags
+            case Kind.TRANSACTION:
+                return row.group == "transactions"
             case Kind.SPECIAL | Kind.REFUSED:
                 return True
 

@@ -46,6 +46,9 @@ class Limits:
     max_unsent: int = 64 << 20
     node_max_unsent: int = 64 << 20
     node_queue: int = 16384
+    transaction_pins: int = 200
+    blocking_pins: int = 1000
+    pin_idle_timeout: float = 60.0
     greet_nodes: bool = False
     max_inline: int = 65536
     max_args: int = 1 << 20
@@ -434,6 +437,7 @@ class World:
             max_memory,
         )
         self.flow.dial = self.dial
+        self.flow.pins.dial = self.dial
         self.servers = [Server(self, index) for index in range(nodes)]
         self.customers: list[Customer] = []
         self.dying: list[Customer | NodeConn] = []
