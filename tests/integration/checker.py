@@ -45,6 +45,7 @@ from integration.client import (
 NODE_ERRORS = (b"ERR node unavailable", b"LOADING")
 """How an error may begin that a node's end excuses; Redis says LOADING just after its start."""
 OK = Status(b"OK")
+QUEUED = Status(b"QUEUED")
 _numbers = itertools.count(1)
 
 
@@ -166,6 +167,7 @@ class Caller:
             key.encode(): Counter(1_000_003 + number * 64 + i)
             for i, key in enumerate(spread(f"{self.name}:n", 8))
         }
+        self.queue = f"{self.name}:queue".encode()
         self.fixed = f"{self.name}:fixed".encode()
         self.wants_resp3 = number % 2 == 1
         self.switches = number % 8 == 3 and not checker.faults
@@ -272,9 +274,7 @@ class Caller:
         if len(self.outgoing) > 1 << 20:
             return
         kinds = self.checker.kinds
-        for ask in self.random.choices(
-            kinds, weights=[weight for _, weight in ASKED[: len(kinds)]], k=room
-        ):
+        for ask, _ in self.random.choices(kinds, weights=[weight for _, weight in kinds], k=room):
             ask(self)
         if self.switches and self.random.random() < 0.02:
             self.hello(self.random.choice((2, 3)))
@@ -402,6 +402,52 @@ class Caller:
             unsure,
         )
 
+    def transact(self) -> None:
+        """Raise a counter between MULTI and EXEC, perhaps watching it: nobody else changes it."""
+        key = self.random.choice(list(self.counters))
+        counter, echo = self.counters[key], self.token(key)
+        words: list[Sequence[Argument]] = [("INCRBY", key, counter.step), ("GET", key)]
+        echoes = self.random.random() < 0.3
+        if echoes:
+            words.insert(0, ("ECHO", echo))
+        if self.random.random() < 0.4:
+            self.ask(("WATCH", key), lambda reply: reply == OK, nothing_in_doubt)
+        self.ask(("MULTI",), lambda reply: reply == OK, nothing_in_doubt)
+        for word in words:
+            self.ask(word, lambda reply: reply == QUEUED, nothing_in_doubt)
+
+        def check(reply: Reply) -> bool:
+            if self.checker.faults and self.was_discarded(reply):
+                return True
+            return (
+                isinstance(reply, list)
+                and len(reply) == len(words)
+                and (not echoes or reply[0] == echo)
+                and counter.may_become(reply[-2], forgets=self.forgets)
+                and reply[-1] == str(reply[-2]).encode()
+            )
+
+        def unsure() -> None:
+            counter.late += 1
+
+        self.ask(("EXEC",), check, unsure)
+
+    def was_discarded(self, reply: Reply) -> bool:
+        """Whether EXEC says that nothing was done, as it does when the node was lost in between."""
+        if isinstance(reply, Error):
+            return reply.text.startswith(b"EXECABORT ")
+        return reply is (Null.RESP3 if self.resp3 else Null.ARRAY)
+
+    def pop(self) -> None:
+        """Put something into a queue of one's own, and wait for it."""
+        if self.leaves or self.checker.faults:
+            return  # what is left in the queue would answer the next wait
+        value = self.token(self.queue)
+        self.ask(("RPUSH", self.queue, value), lambda reply: reply == 1, nothing_in_doubt)
+        self.ask(
+            ("BLPOP", self.queue, 0), lambda reply: reply == [self.queue, value], nothing_in_doubt
+        )
+
     def hmset(self) -> None:
         key = self.random.choice(list(self.hashes))
         held, value = self.hashes[key], self.token(key)
@@ -518,6 +564,12 @@ ASKED: list[tuple[Callable[[Caller], None], int]] = [
 ]
 """What is asked, and how often in proportion. The last needs a key that is never forgotten."""
 
+OF_ONE_CONNECTION: list[tuple[Callable[[Caller], None], int]] = [
+    (Caller.transact, 2),
+    (Caller.pop, 1),
+]
+"""What needs a connection to a node of one's own, and is asked with `transacts` only."""
+
 
 class Checker:
     """
@@ -539,6 +591,7 @@ class Checker:
         big_value: int = 300_000,
         faults: bool = False,
         churn: bool = True,
+        transacts: bool = False,
         pause: float = 0.0,
         patience: float = 5.0,
         keep_waits: bool = False,
@@ -555,7 +608,7 @@ class Checker:
         self.patience = patience
         self.keep_waits = keep_waits
         self.name = f"{name}{os.getpid()}.{next(_numbers)}."
-        self.kinds = [ask for ask, _ in (ASKED[:-1] if faults else ASKED)]
+        self.kinds = (ASKED[:-1] if faults else ASKED) + (OF_ONE_CONNECTION if transacts else [])
         self.report = Report(seed)
         self._count = callers
         self._epoll = select.epoll()

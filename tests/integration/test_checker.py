@@ -129,7 +129,7 @@ def test_every_reply_through_the_proxy_is_right(
     """No reply is lost, doubled, swapped, or late for another, whoever pipelines beside whom."""
     proxy = start_proxy([s.address for s in servers], node_connections=node_connections)
 
-    report = Checker(proxy.address, seed=seed, callers=32).run(10)
+    report = Checker(proxy.address, seed=seed, callers=32, transacts=True).run(10)
 
     report.assert_right()
     assert report.errors == {}
@@ -148,7 +148,7 @@ def test_every_reply_of_a_minute_is_right(
     nodes = [start_server(server_version) for _ in range(4)]
     proxy = start_proxy([node.address for node in nodes], node_connections=node_connections)
 
-    report = Checker(proxy.address, seed=seed, callers=64).run(60)
+    report = Checker(proxy.address, seed=seed, callers=64, transacts=True).run(60)
 
     report.assert_right()
     assert report.errors == {}

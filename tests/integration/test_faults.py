@@ -60,7 +60,13 @@ def test_nodes_fail_in_turn_under_load(
     proxy = start_proxy([node.address for node in nodes])
     keys = [key_on(proxy, node, prefix=f"watch{seed}") for node in nodes]
     checker = Checker(
-        proxy.address, seed=seed, callers=16, max_depth=50, faults=True, patience=READ_TIMEOUT + 4
+        proxy.address,
+        seed=seed,
+        callers=16,
+        max_depth=50,
+        faults=True,
+        transacts=True,
+        patience=READ_TIMEOUT + 4,
     )
     draw = random.Random(seed)
     if how != "freeze":
@@ -96,7 +102,9 @@ def test_nodes_fail_in_turn_for_minutes(
     """The same with every way to fail, two nodes at a time, for two minutes."""
     nodes = [start_server(server_version) for _ in range(4)]
     proxy = start_proxy([node.address for node in nodes])
-    checker = Checker(proxy.address, seed=seed, callers=32, faults=True, patience=READ_TIMEOUT + 4)
+    checker = Checker(
+        proxy.address, seed=seed, callers=32, faults=True, transacts=True, patience=READ_TIMEOUT + 4
+    )
     checker.may_forget()
     draw = random.Random(seed)
 
