@@ -60,7 +60,11 @@ CATEGORY_OF_GROUP = {
 OTHER_CATEGORIES: dict[bytes, tuple[str, ...]] = {
     b"ASKING": ("connection",),
     b"COMMAND": ("connection",),
+    b"DBSIZE": ("keyspace",),
+    b"FLUSHALL": ("keyspace", "dangerous"),
+    b"FLUSHDB": ("keyspace", "dangerous"),
     b"INFO": ("dangerous",),
+    b"KEYS": ("keyspace", "dangerous"),
     b"READONLY": ("connection",),
     b"READWRITE": ("connection",),
     b"RESTORE": ("keyspace", "dangerous"),

@@ -137,6 +137,23 @@ def test_the_mistakes_of_both_files_are_told_at_once(files, stderr):
     assert [line.split(": ")[1] for line in stderr] == ["nonesuch.toml", "p.toml"]
 
 
+def test_a_command_that_nobody_knows_is_told(files, stderr):
+    """With what it might have been; nothing is served."""
+    text = (files / "c.toml").read_text()
+    (files / "c.toml").write_text(text + '\ndeny_commands = ["FLUSHAL"]\n')
+
+    with pytest.raises(SystemExit) as end:
+        parsed("-c", "c.toml")
+
+    assert end.value.code == 1
+    assert stderr == [
+        (
+            "overlord-proxy: c.toml: clusters[0].deny_commands: must name commands,"
+            " and 'FLUSHAL' is none; did you mean 'FLUSHALL'?"
+        )
+    ]
+
+
 def test_a_port_in_use_is_told_before_twistd_forks(files, stderr):
     """So that it is a plain sentence, also for a daemon."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
