@@ -11,6 +11,7 @@ from overlord.config.cluster import ClusterConfig, problems, remarks, server_pro
 from overlord.config.problem import Problem, no_such_key, shown
 from overlord.config.proxy import ProxyConfig, ProxyTable, proxy_problems
 from overlord.config.server import ServerConfig, server
+from overlord.config.spread import spread_remarks
 from overlord.config.structure import Table, folded, keys_of, structured
 from overlord.errors import ConfigError
 
@@ -72,6 +73,7 @@ def clusters_from_text(
     warnings = [warning for each in read for warning in each.warnings]
     for index, cluster in enumerate(clusters):
         warnings += remarks(cluster, f"clusters[{index}]")
+        warnings += spread_remarks(cluster, f"clusters[{index}]")
     if not clusters:
         warnings.append(Problem("", "has no [[clusters]], so nothing will be served"))
     return Loaded(clusters, _lines(_by_cluster(warnings), source), source)
