@@ -166,6 +166,10 @@ class Program:
             time.sleep(0.01)
         return self
 
+    def descriptors_to_pass(self) -> Sequence[int]:
+        """Descriptors of ours that the process gets, under the same numbers."""
+        return ()
+
     def launch(self) -> None:
         """Start the process without waiting for it to serve."""
         with (self.folder / "log").open("ab") as log:
@@ -176,6 +180,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=self.environment(),
+                pass_fds=self.descriptors_to_pass(),
                 start_new_session=True,  # Ctrl-C is for us; we end what we started in order
             )
 
