@@ -19,6 +19,7 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
@@ -48,6 +49,7 @@ def flow_of(
         getattr(config.listen, "port", 0),
         config.max_command_names,
         config.max_client_name,
+        digest_of(config.password),
     )
     facts.flow = RedisFlow(
         config.name,
