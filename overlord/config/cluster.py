@@ -168,6 +168,19 @@ class ClusterConfig:
     and a connection that nobody has is closed. A wait at a node is not idle. A number is milliseconds.
     """
 
+    max_subscriptions: Annotated[int, Between(1, 10_000_000)] = 10_000
+    """
+    Channels, patterns and shard channels together that one client may listen to. Asking for more is
+    answered with an error. Each costs memory, which counts for `max_memory`.
+    """
+
+    subscription_ping: Duration = Seconds(10.0)
+    """
+    How long the connection over which a node tells what is published may be silent: then the node is
+    asked whether it is there, and `read_timeout` later the connection is given up and made anew. Where
+    nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
+    """
+
     ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
     """Unanswered pings after which a node would be ejected. Without effect in this version."""
 

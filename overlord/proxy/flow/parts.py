@@ -147,6 +147,7 @@ class Client(Stream):
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
         pin: what it does with a connection of its own, a `Pinned`; None while it has none.
+        subscriber: what it listens to, a `Subscriber`; None while that is nothing.
     """
 
     if not cython.compiled:
@@ -156,6 +157,7 @@ class Client(Stream):
         last: Pending
         detours: dict[int, Link]
         pin: Any
+        subscriber: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -175,6 +177,7 @@ class Client(Stream):
         self.last = None
         self.detours = None
         self.pin = None
+        self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
@@ -369,6 +372,8 @@ class Client(Stream):
         self.detours = None
         if self.pin is not None:
             self.pin.client_lost()
+        if self.subscriber is not None:
+            self.subscriber.leave_all()
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
@@ -576,6 +581,8 @@ class Flow:
         refusals: dict[str, int]
         pins: Any
         """The connections that are for one client at a time, `Pins`."""
+        channels: Any
+        """What the clients listen to, `Channels`."""
         protocol_waiters: list[Client]
         """Who waits to know whether the nodes speak RESP3."""
 
@@ -599,6 +606,7 @@ class Flow:
         self.clients = {}
         self.dial = None
         self.pins = None
+        self.channels = None
         self.bound_hits = {}
         self.refusals = {}
         self.protocol_waiters = []
@@ -606,6 +614,8 @@ class Flow:
         self.local_answers = 0
         self.splits = 0
         self.errors = 0
+        self.messages = 0
+        self.deliveries = 0
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
@@ -642,6 +652,10 @@ class Flow:
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
+
+    def failed(self) -> None:
+        """Count a request that was answered with an error of ours."""
+        self.errors += 1
 
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""

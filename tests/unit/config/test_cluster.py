@@ -63,6 +63,8 @@ def test_the_defaults() -> None:
         "transaction_pins": 200,
         "blocking_pins": 1000,
         "pin_idle_timeout": 60.0,
+        "max_subscriptions": 10000,
+        "subscription_ping": 10.0,
         "ping_fail_limit": 3,
         "ping_auto_eject": False,
         "slowlog_slower_than": 0,

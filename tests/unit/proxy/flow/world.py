@@ -49,6 +49,8 @@ class Limits:
     transaction_pins: int = 200
     blocking_pins: int = 1000
     pin_idle_timeout: float = 60.0
+    max_subscriptions: int = 10_000
+    subscription_ping: float = 10.0
     greet_nodes: bool = False
     max_inline: int = 65536
     max_args: int = 1 << 20
