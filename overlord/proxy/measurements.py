@@ -74,8 +74,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
         ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
         ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
-        ("messages", flow.messages, "Messages that nodes told of, each once for a name."),
-        ("messages_sent", flow.deliveries, "Messages given to clients, each client counted."),
+        ("messages", flow.messages, "Messages that came from nodes."),
+        ("messages_sent", flow.deliveries, "Messages given to clients."),
         ("client_received_bytes", received, "Bytes received from clients."),
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     )
