@@ -25,6 +25,7 @@ from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
+from overlord.proxy.inherited import InheritedSockets, inherited_sockets
 from overlord.proxy.pool import Pool
 from overlord.wire.stream import Outbox
 
@@ -73,6 +74,8 @@ class Cluster:
     backlog: int
     """Clients that may wait to be accepted."""
     reactor: Any
+    inherited: InheritedSockets = field(factory=inherited_sockets)
+    """Sockets that systemd has opened for us."""
     listener: Any = field(default=None, init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """What listens, once it does."""
@@ -98,6 +101,8 @@ class Cluster:
 
     def _endpoint(self) -> IStreamServerEndpoint:
         address = self.config.listen
+        if (passed := self.inherited.find(self.config.name, address)) is not None:
+            return passed.endpoint(self.reactor, self.backlog)
         if isinstance(address, UnixAddress):
             return UnixEndpoint(self.reactor, address.path, self.backlog)
         description = f"{address.endpoint}:backlog={self.backlog}"
@@ -107,13 +112,17 @@ class Cluster:
     def _listens(self, port: IListeningPort) -> None:
         self.port = port
         address = self.config.listen
-        if isinstance(address, TcpAddress) and address.port == 0:
+        passed = self.inherited.find(self.config.name, address)
+        if passed is not None:
+            address = passed.address
+        elif isinstance(address, TcpAddress) and address.port == 0:
             taken: Any = port.getHost()
             address = address.with_port(taken.port)
         self.log.info(
-            "cluster {cluster} listens on {address}, nodes: {nodes}",
+            "cluster {cluster} listens on {address}{how}, nodes: {nodes}",
             cluster=self.config.name,
             address=str(address),
+            how="" if passed is None else " (opened by systemd)",
             nodes=len(self.pools),
         )
 

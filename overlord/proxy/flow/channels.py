@@ -33,8 +33,8 @@ from overlord.proxy.flow.parts import Flow, Node
 from overlord.proxy.flow.pins import hold_more
 from overlord.wire.stream import ABORTING, FINISHING
 
-DOWN = 0
-"""A link's state without a connection, and without one being made."""
+DOWN, DIALING, READY = 0, 1, 2
+"""A link's state without a connection and without one being made, and with them."""
 TOPIC_COST = 600
 """Bytes that a name costs us besides itself, roughly: what the budget counts."""
 KEY_EVENTS = b"__keyspace@0__:"
@@ -129,7 +129,7 @@ class Channels:
     def _refusal(self, node: Node) -> bytes:
         """Why this node cannot be asked for another name at this moment."""
         link = self.links[node]
-        if link.state == DOWN:
+        if link.state not in (DIALING, READY):
             return node.refusal()
         if len(link.outgoing) > self.flow.limits.node_max_unsent:
             self.flow.hit("node_max_unsent")

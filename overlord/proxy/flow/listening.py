@@ -20,6 +20,7 @@ from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
+        LOGIN,
         READY,
         Client,
         Flow,
@@ -32,7 +33,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from cython.cimports.overlord.wire.stream import OPEN
 else:
-    from overlord.proxy.flow.parts import READY, Client, Flow, Node, Pending, new_pending
+    from overlord.proxy.flow.parts import LOGIN, READY, Client, Flow, Node, Pending, new_pending
     from overlord.proxy.flow.replies import RedisLink
     from overlord.wire.buffer import alike, cut
     from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
@@ -178,7 +179,7 @@ class ListenLink(RedisLink):
         found: cython.int
         scanner: ReplyScanner = self.scanner
         self.silent_since = 0.0
-        if self.closing != OPEN or self.state != READY:
+        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
             return end
         while at < end:
             found = scanner.scan(p, at, end)
