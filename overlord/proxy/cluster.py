@@ -19,6 +19,8 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.parts import Node
 from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
@@ -139,6 +141,33 @@ class Cluster:
     def open_once(self, link: PinLink) -> None:
         """Open a link that is for one client at a time: if it is lost, it stays so."""
         self.pools[link.node.index].open_once(link)
+
+    def open_listening(self, link: ListenLink) -> None:
+        """Open the link over which a node tells what is published, and keep it open."""
+        self.pools[link.node.index].listen(link)
+
+    def close_listening(self, link: ListenLink) -> None:
+        """Dial for this link no more."""
+        self.pools[link.node.index].listen_no_more(link)
+
+    def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
+        """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
+        if trouble:
+            self.log.warn(
+                "subscriptions at node {node} of cluster {cluster} are interrupted: {trouble}"
+                " ({names} names; what is published meanwhile is lost)",
+                node=node.label,
+                cluster=self.config.name,
+                trouble=trouble,
+                names=names,
+            )
+        else:
+            self.log.info(
+                "subscriptions at node {node} of cluster {cluster} are back ({names} names)",
+                node=node.label,
+                cluster=self.config.name,
+                names=names,
+            )
 
 
 @implementer(IStreamServerEndpoint)

@@ -51,6 +51,7 @@ cdef class Client(Stream):
     cdef readonly bint draining
     cdef public object pin
     cdef Py_ssize_t unread_mark
+    cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
@@ -132,12 +133,15 @@ cdef class Flow:
     cdef readonly dict clients
     cdef public object dial
     cdef public object pins
+    cdef public object channels
     cdef readonly dict bound_hits
     cdef readonly list protocol_waiters
     cdef readonly long long requests
     cdef readonly long long local_answers
     cdef readonly long long splits
     cdef readonly long long errors
+    cdef readonly long long messages
+    cdef readonly long long deliveries
     cdef readonly long long clients_seen
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent

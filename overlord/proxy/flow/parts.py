@@ -151,6 +151,7 @@ class Client(Stream):
         pin: what it does with a connection of its own, a `Pinned`; None while it has none. A `Stranger` while
             it has not given the password that it has to give.
         unread_mark: bytes of unread replies above which no more requests are taken up.
+        subscriber: what it listens to, a `Subscriber`; None while that is nothing.
     """
 
     if not cython.compiled:
@@ -160,6 +161,7 @@ class Client(Stream):
         last: Pending
         detours: dict[int, Link]
         pin: Any
+        subscriber: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -180,6 +182,7 @@ class Client(Stream):
         self.detours = None
         self.pin = None
         self.unread_mark = UNREAD_MARK
+        self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
@@ -383,6 +386,8 @@ class Client(Stream):
         self.detours = None
         if self.pin is not None:
             self.pin.client_lost()
+        if self.subscriber is not None:
+            self.subscriber.leave_all()
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
@@ -599,6 +604,8 @@ class Flow:
         refusals: dict[str, int]
         pins: Any
         """The connections that are for one client at a time, `Pins`."""
+        channels: Any
+        """What the clients listen to, `Channels`."""
         protocol_waiters: list[Client]
         """Who waits to know whether the nodes speak RESP3."""
 
@@ -622,6 +629,7 @@ class Flow:
         self.clients = {}
         self.dial = None
         self.pins = None
+        self.channels = None
         self.bound_hits = {}
         self.refusals = {}
         self.protocol_waiters = []
@@ -629,6 +637,8 @@ class Flow:
         self.local_answers = 0
         self.splits = 0
         self.errors = 0
+        self.messages = 0
+        self.deliveries = 0
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
@@ -673,6 +683,10 @@ class Flow:
             self.refused("password")
         elif reply in NO_AUTHS:
             self.refused("noauth")
+
+    def failed(self) -> None:
+        """Count a request that was answered with an error of ours."""
+        self.errors += 1
 
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""

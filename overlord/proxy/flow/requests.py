@@ -16,7 +16,7 @@ import cython
 
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
-from overlord.proxy.flow.command_errors import OUT_OF_MEMORY, CommandRejected
+from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
@@ -24,6 +24,7 @@ from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
 from overlord.proxy.flow.session import Session
 from overlord.proxy.flow.stranger import Stranger
+from overlord.proxy.flow.subscriber import Subscriber
 from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
@@ -74,6 +75,7 @@ KIND_KEY = cython.declare(cython.int, int(Kind.KEY))
 KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
 KIND_MGET = cython.declare(cython.int, int(Kind.MGET))
 KIND_MSET = cython.declare(cython.int, int(Kind.MSET))
+KIND_PUBLISH = cython.declare(cython.int, int(Kind.PUBLISH))
 KIND_SUM = cython.declare(cython.int, int(Kind.SUM))
 JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
@@ -89,7 +91,6 @@ BOUNDLESS = 1 << 62
 
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
-NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 NEW_PROTOCOL = (b"HELLO", b"RESET")
 """Commands after which a client may use other links, so all that came before has to be answered."""
 HTTP_WORDS = (b"POST", b"HOST:")
@@ -215,6 +216,10 @@ class RedisClient(Client):
         row: cython.int
         kind: cython.int
         arity: cython.int
+        if self.subscriber is not None and self.protocol == 2:
+            taken = self.subscriber.take_up(arguments(cut(p, start, end)))
+            if taken >= 0:
+                return taken
         if self.pin is not None:
             taken = self.pin.take_up(arguments(cut(p, start, end)), cut(p, start, end))
             if taken >= 0:
@@ -252,6 +257,14 @@ class RedisClient(Client):
         flow: Flow = self.flow
         args: Args = flow.args
         first: cython.int
+        if kind == KIND_PUBLISH:
+            flow.requests += 1
+            return self._forward(
+                flow.ring.node_of(p, start + self.scanner.key_start, start + self.scanner.key_end),
+                p,
+                start,
+                end,
+            )
         if kind == KIND_MGET:
             return self._split(JOIN_VALUES, 1, p, start, end)
         if kind == KIND_SUM:
@@ -592,6 +605,8 @@ class RedisClient(Client):
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
+            if row.kind == Kind.SUBSCRIBE:
+                return self._subscribe(row.name, argv)
             indices = keys_to_route(argv, flow.book)
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
@@ -618,6 +633,14 @@ class RedisClient(Client):
             return 0
         self.pin = Pinned(self)
         return self.pin.take_up(argv, frame)
+
+    def _subscribe(self, word: bytes, argv: list) -> cython.int:
+        """Take up a command that says what this client listens to."""
+        if self.in_flight > 0:
+            return 0
+        if self.subscriber is None:
+            self.subscriber = Subscriber(self)
+        return self.subscriber.carry_out(word, argv[1:])
 
     def end_of_input(self) -> object:
         """It has ended its side."""
@@ -655,6 +678,8 @@ class RedisClient(Client):
         flow.local_answers += 1
         session = self.introduce()
         was_stranger = session.is_stranger
+        if self.subscriber is not None and argv[0] == b"RESET":
+            self.subscriber.leave_all()
         result = answer(argv, session, flow.facts)
         self.say(result.reply)
         flow.note_refusal(result.reply)
