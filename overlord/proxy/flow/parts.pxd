@@ -15,6 +15,11 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Lateness:
+    IN_TIME = 0
+    FIRST_LATE = 1
+    PARTIAL_LATE = 2
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -51,6 +56,11 @@ cdef class Client(Stream):
     cdef readonly bint draining
     cdef public object pin
     cdef Py_ssize_t unread_mark
+    cdef readonly bint is_stranger
+    cdef double new_since
+    cdef double begun_since
+    cdef Py_ssize_t begun_at
+    cdef Py_ssize_t begun_received
     cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
@@ -70,6 +80,7 @@ cdef class Client(Stream):
     cpdef object lost(self)
     cpdef object drain(self)
     cdef int finish_if_done(self) except -1
+    cdef int lateness(self, double now, double first_timeout, double partial_timeout, Py_ssize_t progress) noexcept
 
 cdef class Link(Stream):
     cdef readonly Flow flow
