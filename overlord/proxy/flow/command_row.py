@@ -59,7 +59,7 @@ class Join(IntEnum):
     PICK = 6
     """One of those that are not null, chosen by lot."""
     ANY_OK = 7
-    """OK when one node says so, else the first error."""
+    """OK when one node says so, else an error; asked for over connections of its own, see `errand.py`."""
     CURSOR = 8
     """The reply of one node to SCAN: its cursor becomes one of the whole cluster."""
 

@@ -14,6 +14,13 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Muting:
+    ALOUD = 0
+    SKIP_NEXT = 1
+    SKIPPING = 2
+    SKIPPED = 3
+    MUTE = 4
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -49,6 +56,9 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef public object pin
+    cdef readonly int muting
+    cdef readonly int last_row
+    cdef readonly double heard_at
     cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
@@ -66,6 +76,7 @@ cdef class Client(Stream):
     cpdef void say(self, bytes reply) except *
     cpdef object lost(self)
     cpdef object drain(self)
+    cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
 
 cdef class Link(Stream):
@@ -138,6 +149,7 @@ cdef class Flow:
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
     cdef readonly dict refusals
+    cdef readonly double now
     cdef Args args
     cdef Buffer scratch
     cdef ReplyScanner elements

@@ -79,7 +79,10 @@ def test_whoever_is_served_is_documented() -> None:
         (Kind.MSET, {b"MSET"}),
         (
             Kind.CONTAINER,
-            {b"FUNCTION", b"MEMORY", b"OBJECT", b"SCRIPT", b"XGROUP", b"XINFO"},
+            {
+                *(b"ACL", b"CONFIG", b"FUNCTION", b"LATENCY", b"MEMORY", b"OBJECT", b"SCRIPT"),
+                *(b"SLOWLOG", b"XGROUP", b"XINFO"),
+            },
         ),
         (Kind.SCAN, {b"SCAN"}),
     ],
