@@ -86,7 +86,7 @@ def _at_most(argv: list[bytes], count: int) -> None:
 def _acl_cat(argv: list[bytes]) -> Value:
     _at_most(argv, 3)
     if len(argv) == 2:
-        return [Simple(name.encode()) for name in CATEGORIES]
+        return list(CATEGORIES)
     if argv[2].lower().decode(errors="replace") not in CATEGORIES:
         raise CommandRejected(error(b"ERR Unknown category '%b'" % errors.c_text(argv[2])))
     return list(names_in_category(argv[2]))

@@ -126,12 +126,8 @@ def test_not_while_keys_are_watched() -> None:
     """The connection of the client's own is in use."""
     bench = Bench()
     client = bench.client()
-    bench.pin(client, "WATCH k")
-    bench.arrive(bench.shared[0], b"")
-    watched = next(iter(bench.flow.pins.links))
-    watched.receive(OK)
-    bench.outbox.flush()
-    client.take()
+    bench.arrive(bench.pin(client, "WATCH k"), OK)
+    assert client.take() == OK
 
     said = bench.say(client, "SCRIPT KILL")
 

@@ -280,6 +280,8 @@ def test_reset_forgets_the_name(session: Session) -> None:
         (b"CONFIG HELP", b"*"),
         (b"ACL SETUSER x on", b"-ERR 'acl|setuser' is not supported by the proxy: users belong"),
         (b"ACL HELP", b"*"),
+        (b"ACL LOG", b"*0\r\n"),
+        (b"ACL LOG 3", b"*0\r\n"),
         (b"ACL GENPASS 5", b"$2\r\n"),
         (b"LATENCY DOCTOR", b"$"),
         (b"LATENCY HELP", b"*"),

@@ -15,11 +15,18 @@ def answer(bench: Bench, *replies: bytes) -> bytes:
     return sent
 
 
-def alone() -> tuple[Bench, Wire]:
-    """A client of two nodes all of whose keys are on the first."""
-    bench = Bench()
-    key = next(f"k{i}" for i in range(99) if bench.flow.ring.node_of_key(b"k%d" % i) == 0)
-    bench.key = key  # type: ignore[attr-defined]
+class KeyBench(Bench):
+    """Two nodes, and a key that is on the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        node_of = self.flow.ring.node_of_key
+        self.key = next(key for key in map(str, range(99)) if node_of(key.encode()) == 0)
+
+
+def alone() -> tuple[KeyBench, Wire]:
+    """A client with nobody beside it."""
+    bench = KeyBench()
     return bench, bench.client()
 
 
