@@ -19,10 +19,14 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.parts import Node
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
+from overlord.proxy.inherited import InheritedSockets, inherited_sockets
+from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
 from overlord.wire.stream import Outbox
 
@@ -71,9 +75,12 @@ class Cluster:
     backlog: int
     """Clients that may wait to be accepted."""
     reactor: Any
+    inherited: InheritedSockets = field(factory=inherited_sockets)
+    """Sockets that systemd has opened for us."""
     listener: Any = field(default=None, init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """What listens, once it does."""
+    _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
     def listen(self) -> None:
@@ -96,6 +103,8 @@ class Cluster:
 
     def _endpoint(self) -> IStreamServerEndpoint:
         address = self.config.listen
+        if (passed := self.inherited.find(self.config.name, address)) is not None:
+            return passed.endpoint(self.reactor, self.backlog)
         if isinstance(address, UnixAddress):
             return UnixEndpoint(self.reactor, address.path, self.backlog)
         description = f"{address.endpoint}:backlog={self.backlog}"
@@ -105,13 +114,17 @@ class Cluster:
     def _listens(self, port: IListeningPort) -> None:
         self.port = port
         address = self.config.listen
-        if isinstance(address, TcpAddress) and address.port == 0:
+        passed = self.inherited.find(self.config.name, address)
+        if passed is not None:
+            address = passed.address
+        elif isinstance(address, TcpAddress) and address.port == 0:
             taken: Any = port.getHost()
             address = address.with_port(taken.port)
         self.log.info(
-            "cluster {cluster} listens on {address}, nodes: {nodes}",
+            "cluster {cluster} listens on {address}{how}, nodes: {nodes}",
             cluster=self.config.name,
             address=str(address),
+            how="" if passed is None else " (opened by systemd)",
             nodes=len(self.pools),
         )
 
@@ -128,6 +141,54 @@ class Cluster:
     def open_once(self, link: PinLink) -> None:
         """Open a link that is for one client at a time: if it is lost, it stays so."""
         self.pools[link.node.index].open_once(link)
+
+    def open_listening(self, link: ListenLink) -> None:
+        """Open the link over which a node tells what is published, and keep it open."""
+        self.pools[link.node.index].listen(link)
+
+    def close_listening(self, link: ListenLink) -> None:
+        """Dial for this link no more."""
+        self.pools[link.node.index].listen_no_more(link)
+
+    def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
+        """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
+        if trouble:
+            self.log.warn(
+                "subscriptions at node {node} of cluster {cluster} are interrupted: {trouble}"
+                " ({names} names; what is published meanwhile is lost)",
+                node=node.label,
+                cluster=self.config.name,
+                trouble=trouble,
+                names=names,
+            )
+        else:
+            self.log.info(
+                "subscriptions at node {node} of cluster {cluster} are back ({names} names)",
+                node=node.label,
+                cluster=self.config.name,
+                names=names,
+            )
+
+    def node_states(self) -> list[NodeState]:
+        """How each node is at this moment, in the order of the configuration."""
+        shares = self._shares()
+        return [
+            self._state_of(node, shares[index], self.pools[index].changed_at)
+            for index, node in enumerate(self.flow.nodes)
+        ]
+
+    def _shares(self) -> list[float]:
+        """The part of the keys that each node has. It takes a look at every point, so it is kept."""
+        ring = self.flow.ring
+        if self._shares_of is None or self._shares_of[0] is not ring:
+            self._shares_of = (ring, ring.shares())
+        return self._shares_of[1]
+
+    def _state_of(self, node: Node, share: float, changed: float | None) -> NodeState:
+        is_up = any(link.is_ready() for link in node.links)
+        state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
+        trouble = node.login_refused or ("" if is_up else node.trouble)
+        return NodeState(node.label, node.address, state, trouble, share, 0, changed)
 
 
 @implementer(IStreamServerEndpoint)

@@ -20,6 +20,8 @@ from overlord.proxy.frontend import Admission, shown_address
 
 RUN_ID = secrets.token_hex(20)
 STARTED = time.monotonic()
+NONE = (0, 0, 0)
+"""Channels, patterns and shard channels of a client that listens to nothing."""
 
 
 def own_memory() -> int:
@@ -162,9 +164,10 @@ class ClusterFacts:
         return None if client is None or client.owner is None else self._state_of(client)
 
     def _state_of(self, client: Client) -> ClientState:
-        pin, table = client.pin, self.flow.table
+        pin, subscriber, table = client.pin, client.subscriber, self.flow.table
         session = client.session or self.new_session(client)
         letters = {
+            "P": subscriber is not None,
             "U": session.address.startswith("unix:"),
             "b": pin is not None and pin.waits_at_node,
             "c": client.draining,
@@ -176,7 +179,7 @@ class ClusterFacts:
             command="NULL" if client.last_row < 0 else table.row(client.last_row).fullname,
             idle=self.flow.now - client.heard_at,
             flags="".join(letter for letter, holds in letters.items() if holds) or "N",
-            subscriptions=(0, 0, 0),
+            subscriptions=NONE if subscriber is None else subscriber.numbers(),
             queued=-1 if pin is None else pin.queued,
             watches=pin is not None and pin.watching,
             unparsed=len(client.incoming),

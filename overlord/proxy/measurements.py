@@ -25,6 +25,7 @@ BOUNDS = (
     "transaction_pins",
     "blocking_pins",
     "pin_idle_timeout",
+    "max_subscriptions",
     "max_memory",
     "client_read_timeout",
     "client_write_timeout",
@@ -73,6 +74,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
         ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
         ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
+        ("messages", flow.messages, "Messages that came from nodes."),
+        ("messages_sent", flow.deliveries, "Messages given to clients."),
         ("client_received_bytes", received, "Bytes received from clients."),
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     )
@@ -80,6 +83,20 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
     connected = "Clients that are connected."
     yield Measurement("overlord_proxy_conns", labels, len(clients), "gauge", connected)
+    listening = "Clients that listen to channels or patterns."
+    yield Measurement(
+        "overlord_proxy_subscribers", labels, flow.channels.subscribers, "gauge", listening
+    )
+    for kind, topics in zip(
+        ("channel", "pattern", "shard_channel"), flow.channels.topics, strict=True
+    ):
+        yield Measurement(
+            "overlord_proxy_channels",
+            {**labels, "kind": kind},
+            len(topics),
+            "gauge",
+            "Names that clients listen to, each once however many they are.",
+        )
     for bound in BOUNDS:
         yield Measurement(
             "overlord_proxy_bound_hits",
@@ -115,6 +132,7 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             )
         for name, value, text in (
             ("node_connections", ready, "Connections to a node that are ready."),
+            ("node_login_refused", bool(node.login_refused), "1: it refuses our login."),
             ("node_in_flight", waiting, "Requests that a node has not answered yet."),
         ):
             yield Measurement(f"overlord_proxy_{name}", at, value, "gauge", text)

@@ -131,6 +131,9 @@ class ProxyService(Service):
         cluster = Cluster(config, flow, factory, pools, self._proxy.backlog, self._reactor)
         flow.dial = cluster.open
         flow.pins.dial = cluster.open_once
+        flow.channels.dial = cluster.open_listening
+        flow.channels.hang_up = cluster.close_listening
+        flow.channels.tell = cluster.tell_of_channels
         return cluster
 
     def _sweep(self, look: Callable[[], None], shortest: float, longest_interval: float) -> None:
@@ -154,7 +157,12 @@ class ProxyService(Service):
         clusters = self._configs
         return min(
             (
-                min(each.read_timeout, each.write_timeout, each.pin_idle_timeout)
+                min(
+                    each.read_timeout,
+                    each.write_timeout,
+                    each.pin_idle_timeout,
+                    each.subscription_ping,
+                )
                 for each in clusters
             ),
             default=0,

@@ -27,6 +27,7 @@ from overlord.config import (
 )
 from overlord.errors import ConfigError
 from overlord.proxy.command_names import command_problems
+from overlord.proxy.inherited import inherited_sockets
 from overlord.taps import trial
 from overlord.taps.daemon import Daemon, tell
 from overlord.telemetry import logs
@@ -122,9 +123,11 @@ def version() -> Iterable[Measurement]:
 
 
 def listeners(clusters: Sequence[ClusterConfig], stat: TcpAddress | None) -> list[trial.Wanted]:
-    """Every address that a start would listen on."""
+    """Every address that a start would listen on, and that nobody has opened for us."""
     wanted = []
     for cluster in clusters:
+        if inherited_sockets().find(cluster.name, cluster.listen) is not None:
+            continue
         at, whose = cluster.listen, f"cluster {cluster.name!r}"
         host, port = (at.path, None) if isinstance(at, UnixAddress) else (at.host, at.port)
         wanted.append(trial.Wanted(host, port, whose))
@@ -271,7 +274,8 @@ class Options(usage.Options):
         if wrong := command_problems(clusters):
             raise ConfigError(wrong)
         self.clusters, self.proxy, self.stat = clusters.value, proxy, proxy.stat_address
-        self.warnings = (*clusters.warnings, *loaded.warnings)
+        unserved = inherited_sockets().warnings(clusters.value)
+        self.warnings = (*clusters.warnings, *loaded.warnings, *unserved)
 
     def _is_attached(self) -> bool:
         """Whether the process will stay at its terminal."""

@@ -204,7 +204,6 @@ def test_redis_py_is_told_what_is_not_served(proxy: OverlordProxy, settings: dic
     refused = {
         "config|set": methodcaller("config_set", "save", ""),
         "wait": methodcaller("wait", 1, 100),
-        "publish": methodcaller("publish", "news", "text"),
     }
     with redis.Redis(port=proxy.port, single_connection_client=True, **settings) as client:
         number = client.client_id()

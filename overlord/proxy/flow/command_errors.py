@@ -14,6 +14,7 @@ OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 TRANSACTION_TOO_LARGE = (
     b"-ERR what comes before the first key of a transaction is larger than max_request\r\n"
 )
+NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 
@@ -94,6 +95,20 @@ def no_pin_left(key: str, limit: int) -> bytes:
     """The reply to who needs a connection of its own, when `limit` clients have one to the node already."""
     use = "commands that wait" if key == "blocking_pins" else "transactions"
     return error(f"ERR all {limit} connections to this node for {use} are in use ({key})".encode())
+
+
+def too_many_subscriptions(limit: int) -> bytes:
+    """The reply to who wants to listen to more than `limit` names."""
+    return error(b"ERR a client may have at most %d subscriptions (max_subscriptions)" % limit)
+
+
+def only_while_subscribed(name: str) -> bytes:
+    """The reply to a command that a client of RESP2 may not send while it listens."""
+    text = (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
+        " are allowed in this context"
+    )
+    return error(text.encode())
 
 
 def no_input_key(name: str) -> bytes:

@@ -39,6 +39,10 @@ class Kind(IntEnum):
     """MULTI and what belongs to it: gives a client a connection of its own, see `pinned.py`."""
     BLOCKING = 15
     """As SPECIAL, but the node may wait with its answer: over a connection of the client's own."""
+    PUBLISH = 16
+    """A channel, the first argument: forwarded to the node that has its place."""
+    SUBSCRIBE = 17
+    """Says what a client listens to: see `subscriber.py`."""
 
 
 class Join(IntEnum):
@@ -62,6 +66,14 @@ class Join(IntEnum):
     """OK when one node says so, else an error; asked for over connections of its own, see `errand.py`."""
     CURSOR = 8
     """The reply of one node to SCAN: its cursor becomes one of the whole cluster."""
+    UNION = 9
+    """Arrays of names, each name once."""
+    LARGEST = 10
+    """Counts, of which the largest counts."""
+    SUBSCRIBERS = 11
+    """Arrays of channels and counts, added up by channel."""
+    SHARD_SUBSCRIBERS = 12
+    """The same for shard channels."""
 
 
 class Keys(NamedTuple):

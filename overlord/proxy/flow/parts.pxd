@@ -8,6 +8,7 @@ cdef enum LinkState:
     DOWN = 0
     DIALING = 1
     READY = 2
+    LOGIN = 3
 
 cdef enum Knows:
     UNKNOWN = 0
@@ -59,6 +60,7 @@ cdef class Client(Stream):
     cdef readonly int muting
     cdef readonly int last_row
     cdef readonly double heard_at
+    cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
@@ -91,6 +93,7 @@ cdef class Link(Stream):
     cdef readonly Py_ssize_t dials_failed
     cdef Py_ssize_t sent_at_sweep
     cdef bint greeting
+    cdef bint logging_in
     cdef bint dropping
     cdef Pending head
     cdef Pending last
@@ -116,6 +119,7 @@ cdef class Node:
     cdef readonly long long requests
     cdef readonly long long failures
     cdef readonly str trouble
+    cdef public str login_refused
     cdef long long mark
     cdef Py_ssize_t part
     cdef Py_ssize_t part_keys
@@ -139,12 +143,15 @@ cdef class Flow:
     cdef readonly dict clients
     cdef public object dial
     cdef public object pins
+    cdef public object channels
     cdef readonly dict bound_hits
     cdef readonly list protocol_waiters
     cdef readonly long long requests
     cdef readonly long long local_answers
     cdef readonly long long splits
     cdef readonly long long errors
+    cdef readonly long long messages
+    cdef readonly long long deliveries
     cdef readonly long long clients_seen
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
@@ -163,6 +170,7 @@ cdef class Flow:
     cdef Py_ssize_t node_max_unsent
     cdef Py_ssize_t node_queue
     cdef bint greet_nodes
+    cdef bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
     cpdef bint over_budget(self, Py_ssize_t more)

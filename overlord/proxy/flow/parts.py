@@ -27,6 +27,7 @@ import cython
 from overlord.proxy.flow.book import book_of
 from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.cursors import mark_of
+from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
@@ -42,7 +43,7 @@ else:
     from overlord.wire.resp import Args, ReplyScanner
     from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
 
-    DOWN, DIALING, READY = 0, 1, 2
+    DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
@@ -148,6 +149,7 @@ class Client(Stream):
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
         pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none.
+        subscriber: what it listens to, a `Subscriber`; None while that is nothing.
         muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
             it is taken up, SKIPPED until it is answered; MUTE. From SKIPPING on, replies are dropped.
         last_row: the table's row of the last command, -1 if there was none, or an unknown one.
@@ -161,6 +163,7 @@ class Client(Stream):
         last: Pending
         detours: dict[int, Link]
         pin: Any
+        subscriber: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -183,6 +186,7 @@ class Client(Stream):
         self.muting = ALOUD
         self.last_row = -1
         self.heard_at = flow.now
+        self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
@@ -387,6 +391,8 @@ class Client(Stream):
         self.detours = None
         if self.pin is not None:
             self.pin.client_lost()
+        if self.subscriber is not None:
+            self.subscriber.leave_all()
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
@@ -404,9 +410,14 @@ class Link(Stream):
     DOWN: no connection, and none is being made: nothing is accepted.
     DIALING: being made: requests are kept in `outgoing`, and fail together if it fails.
     READY: frames go out as they come.
+    LOGIN: connected to a node that refused our last login, and not let in yet: nothing is accepted.
 
         DOWN -> dialing() -> DIALING -> connected() -> READY -> lost() -> DOWN
                              DIALING -> lost() -> DOWN
+        DOWN -> dialing() -> DOWN -> connected() -> LOGIN -> READY, or lost() -> DOWN
+
+    The last line is for a node that refuses our login: what was sent to it behind a login that fails may be
+    carried out all the same, by a user that we did not mean.
 
     Attributes:
         protocol: the RESP version that it speaks.
@@ -439,6 +450,7 @@ class Link(Stream):
         self.sent_at_sweep = 0
         self.dials_failed = 0
         self.greeting = False
+        self.logging_in = False
         self.dropping = False
         self.head = None
         self.last = None
@@ -502,6 +514,8 @@ class Node:
         requests: how many were sent to it.
         failures: how many of them it did not answer.
         trouble: why the last connection to it failed, in words for clients.
+        login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
+            was never asked.
     """
 
     if not cython.compiled:
@@ -520,6 +534,7 @@ class Node:
         self.requests = 0
         self.failures = 0
         self.trouble = "not connected"
+        self.login_refused = ""
         self.mark = 0
         self.part = 0
         self.part_keys = 0
@@ -594,6 +609,8 @@ class Flow:
         refusals: dict[str, int]
         pins: Any
         """The connections that are for one client at a time, `Pins`."""
+        channels: Any
+        """What the clients listen to, `Channels`."""
         protocol_waiters: list[Client]
         """Who waits to know whether the nodes speak RESP3."""
 
@@ -617,6 +634,7 @@ class Flow:
         self.clients = {}
         self.dial = None
         self.pins = None
+        self.channels = None
         self.bound_hits = {}
         self.refusals = {}
         self.now = 0.0
@@ -625,6 +643,8 @@ class Flow:
         self.local_answers = 0
         self.splits = 0
         self.errors = 0
+        self.messages = 0
+        self.deliveries = 0
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
@@ -639,6 +659,7 @@ class Flow:
         self.node_max_unsent = limits.node_max_unsent
         self.node_queue = limits.node_queue
         self.greet_nodes = limits.greet_nodes
+        self.login = login_frame(limits.node_username, limits.node_password)
         self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
         self.scan_mark = mark_of([label for label, _ in addresses])
@@ -666,6 +687,10 @@ class Flow:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
 
+    def failed(self) -> None:
+        """Count a request that was answered with an error of ours."""
+        self.errors += 1
+
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""
         self.refusals[why] = self.refusals.get(why, 0) + 1
@@ -673,6 +698,16 @@ class Flow:
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""
         return self.max_memory > 0 and held_bytes() + more > self.max_memory
+
+
+def login_frame(username: str, password: str) -> bytes:
+    """What a connection to a node begins with; empty if there is no password."""
+    if not password:
+        return b""
+    # By itself, not in HELLO 3, so that a node answers the same in both protocols; without the name of
+    # the default user, which a Redis before 6 does not know.
+    words = [b"AUTH", *([username.encode()] if username else [])]
+    return command([*words, password.encode(errors="surrogateescape")])
 
 
 def let_go_on(waiters: list) -> cython.int:

@@ -44,6 +44,7 @@ NULL = {2: b"*-1\r\n", 3: b"_\r\n"}
 """What EXEC answers when a watched key has changed, by protocol."""
 
 OURS = "in a transaction: the proxy answers it, not the node"
+LISTENS = "in a transaction: confirmations and messages would come among its replies"
 ALL_NODES = "in a transaction: it concerns all nodes"
 ELSEWHERE = "while keys of another node are watched"
 NODES_OWN = (b"PING", b"ECHO", b"TIME")
@@ -57,6 +58,7 @@ ON_ONE_NODE = (
     Kind.MSET,
     Kind.SUM,
     Kind.BLOCKING,
+    Kind.PUBLISH,
 )
 
 
@@ -205,6 +207,8 @@ class Pinned:
                 raise CommandRejected(errors.refused(row.fullname, OURS))
             if argv[1] != b"0":
                 raise CommandRejected(errors.NO_SUCH_DATABASE)
+        if row.kind is Kind.SUBSCRIBE:
+            raise CommandRejected(errors.refused(row.fullname, LISTENS))
         if row.kind in (Kind.EVERY, Kind.SCAN):
             raise CommandRejected(errors.refused(row.fullname, ALL_NODES))
         self._settle_on(row, self._node_of(row, argv))

@@ -26,6 +26,8 @@ MSET = Kind.MSET
 SUM = Kind.SUM
 ANY = Kind.ANY
 TRANSACTION = Kind.TRANSACTION
+PUBLISH = Kind.PUBLISH
+SUBSCRIBE = Kind.SUBSCRIBE
 BLOCKING = Kind.BLOCKING
 LOCAL = Kind.LOCAL
 REFUSED = Kind.REFUSED
@@ -47,7 +49,6 @@ SCRIPT_READS = (Keys("RO access", 2, counted=True),)
 # Why a command is refused: the end of the sentence `'x' is not supported by the proxy: ...`.
 ALL_NODES = "it concerns the keys of all nodes at once"
 WAITS = "it waits for the writes of one connection, and clients share connections to the nodes"
-CHANNELS = "channels are not passed on between clients and nodes"
 DATABASES = "there is one database, number 0"
 MOVES_AWAY = "it would move a key to a place where the proxy does not look for it"
 BETWEEN_NODES = "only the nodes of a Redis Cluster send it, to each other"
@@ -358,12 +359,18 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"PFSELFTEST", REFUSED, 1, 0, 0, 0, "admin", "hyperloglog", why=DEBUGGING),
     Command(b"PING", LOCAL, -1, 0, 0, 0, "fast", "connection"),
     Command(b"PSETEX", KEY, 4, 1, 1, 1, "write denyoom", "string", "OW update"),
-    Command(b"PSUBSCRIBE", REFUSED, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"PSUBSCRIBE", SUBSCRIBE, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"PSYNC", REFUSED, -3, 0, 0, 0, "admin noscript no_async_loading no_multi", "server", why=REPLICATION),
     Command(b"PTTL", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO access"),
-    Command(b"PUBLISH", REFUSED, 3, 0, 0, 0, "pubsub loading stale fast", "pubsub", why=CHANNELS),
-    Command(b"PUBSUB", REFUSED, -2, 0, 0, 0, "", "pubsub", why=CHANNELS),
-    Command(b"PUNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"PUBLISH", PUBLISH, 3, 0, 0, 0, "pubsub loading stale fast", "pubsub"),
+    Command(b"PUBSUB", CONTAINER, -2, 0, 0, 0, "", "pubsub"),
+    Command(b"PUBSUB|CHANNELS", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.UNION),
+    Command(b"PUBSUB|HELP", ANY, 2, 0, 0, 0, "loading stale", "pubsub"),
+    Command(b"PUBSUB|NUMPAT", EVERY, 2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.LARGEST),
+    Command(b"PUBSUB|NUMSUB", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.SUBSCRIBERS),
+    Command(b"PUBSUB|SHARDCHANNELS", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.UNION),
+    Command(b"PUBSUB|SHARDNUMSUB", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.SHARD_SUBSCRIBERS),
+    Command(b"PUNSUBSCRIBE", SUBSCRIBE, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"QUIT", LOCAL, -1, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
     Command(b"RANDOMKEY", EVERY, 1, 0, 0, 0, "readonly", "generic", join=Join.PICK),
     Command(b"READONLY", LOCAL, 1, 0, 0, 0, "loading stale fast", "cluster"),
@@ -417,17 +424,17 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"SORT", SPECIAL, -2, 1, 1, 1, "write denyoom movablekeys", "generic", keys=(Keys("RO access", 1), Keys("RO access", 0), Keys("OW update", 0))),
     Command(b"SORT_RO", SPECIAL, -2, 1, 1, 1, "readonly movablekeys", "generic", keys=(Keys("RO access", 1), Keys("RO access", 0))),
     Command(b"SPOP", KEY, -2, 1, 1, 1, "write fast", "set", "RW access delete"),
-    Command(b"SPUBLISH", REFUSED, 3, 1, 1, 1, "pubsub loading stale fast", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SPUBLISH", PUBLISH, 3, 1, 1, 1, "pubsub loading stale fast", "pubsub", "not_key"),
     Command(b"SRANDMEMBER", KEY, -2, 1, 1, 1, "readonly", "set", "RO access"),
     Command(b"SREM", KEY, -3, 1, 1, 1, "write fast", "set", "RW delete"),
     Command(b"SSCAN", KEY, -3, 1, 1, 1, "readonly", "set", "RO access"),
-    Command(b"SSUBSCRIBE", REFUSED, -2, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SSUBSCRIBE", SUBSCRIBE, -2, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key"),
     Command(b"STRLEN", KEY, 2, 1, 1, 1, "readonly fast", "string", "RO"),
-    Command(b"SUBSCRIBE", REFUSED, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"SUBSCRIBE", SUBSCRIBE, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"SUBSTR", KEY, 4, 1, 1, 1, "readonly", "string", "RO access"),
     Command(b"SUNION", KEYS, -2, 1, -1, 1, "readonly", "set", "RO access"),
     Command(b"SUNIONSTORE", KEYS, -3, 1, -1, 1, "write denyoom", "set", keys=STORES_MANY),
-    Command(b"SUNSUBSCRIBE", REFUSED, -1, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SUNSUBSCRIBE", SUBSCRIBE, -1, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key"),
     Command(b"SWAPDB", REFUSED, 3, 0, 0, 0, "write fast", "server", why=DATABASES),
     Command(b"SYNC", REFUSED, 1, 0, 0, 0, "admin noscript no_async_loading no_multi", "server", why=REPLICATION),
     Command(b"TDIGEST.ADD", KEY, -3, 1, 1, 1, "write denyoom", "tdigest", "RW access update"),
@@ -473,7 +480,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"TTL", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO access"),
     Command(b"TYPE", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO"),
     Command(b"UNLINK", SUM, -2, 1, -1, 1, "write fast", "generic", "RM delete"),
-    Command(b"UNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"UNSUBSCRIBE", SUBSCRIBE, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"UNWATCH", TRANSACTION, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions"),
     Command(b"VADD", KEY, -5, 1, 1, 1, "write denyoom", "vector-set", "RW access update"),
     Command(b"VCARD", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),

@@ -16,13 +16,14 @@ import cython
 
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
-from overlord.proxy.flow.command_errors import OUT_OF_MEMORY, CommandRejected
+from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
+from overlord.proxy.flow.subscriber import Subscriber
 from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
@@ -83,6 +84,7 @@ KIND_KEY = cython.declare(cython.int, int(Kind.KEY))
 KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
 KIND_MGET = cython.declare(cython.int, int(Kind.MGET))
 KIND_MSET = cython.declare(cython.int, int(Kind.MSET))
+KIND_PUBLISH = cython.declare(cython.int, int(Kind.PUBLISH))
 KIND_SUM = cython.declare(cython.int, int(Kind.SUM))
 JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
@@ -96,7 +98,6 @@ UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
-NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 AFTER_REPLIES = (b"HELLO", b"RESET", b"CLIENT|REPLY")
 """
 Commands before which all that came earlier has to be answered: after them a client may use other links, or gets
@@ -216,6 +217,10 @@ class RedisClient(Client):
         arity: cython.int
         row = table.find(p, start + scanner.name_start, start + scanner.name_end)
         self.last_row = row
+        if self.subscriber is not None and self.protocol == 2:
+            taken = self.subscriber.take_up(arguments(cut(p, start, end)))
+            if taken >= 0:
+                return taken
         if self.pin is not None:
             taken = self.pin.take_up(arguments(cut(p, start, end)), cut(p, start, end))
             if taken >= 0:
@@ -252,6 +257,14 @@ class RedisClient(Client):
         flow: Flow = self.flow
         args: Args = flow.args
         first: cython.int
+        if kind == KIND_PUBLISH:
+            flow.requests += 1
+            return self._forward(
+                flow.ring.node_of(p, start + self.scanner.key_start, start + self.scanner.key_end),
+                p,
+                start,
+                end,
+            )
         if kind == KIND_MGET:
             return self._split(JOIN_VALUES, 1, p, start, end)
         if kind == KIND_SUM:
@@ -595,6 +608,8 @@ class RedisClient(Client):
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
+            if row.kind == Kind.SUBSCRIBE:
+                return self._subscribe(row.name, argv)
             indices = keys_to_route(argv, flow.book, alone=flow.is_alone())
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
@@ -630,6 +645,14 @@ class RedisClient(Client):
             raise CommandRejected(command_errors.refused(name, WHILE_WATCHING))
         self.pin = Errand(self)
         return self.pin.take_up(argv, frame)
+
+    def _subscribe(self, word: bytes, argv: list) -> cython.int:
+        """Take up a command that says what this client listens to."""
+        if self.in_flight > 0:
+            return 0
+        if self.subscriber is None:
+            self.subscriber = Subscriber(self)
+        return self.subscriber.carry_out(word, argv[1:])
 
     def end_of_input(self) -> object:
         """It has ended its side."""
@@ -667,6 +690,8 @@ class RedisClient(Client):
         flow.local_answers += 1
         if self.session is None:
             self.session = flow.facts.new_session(self)
+        if self.subscriber is not None and argv[0] == b"RESET":
+            self.subscriber.leave_all()
         result = answer(argv, self.session, flow.facts)
         if result.effect == Effect.REPLY_ON or argv[0] == b"RESET":
             self.muting = ALOUD

@@ -197,6 +197,30 @@ def test_a_second_signal_ends_at_once(reactor, monkeypatch, tmp_path, number, co
     assert not pidfile.exists()
 
 
+class Notes(list):
+    """In the place of systemd."""
+
+    def ready(self):
+        self.append("ready")
+
+    def stopping(self):
+        self.append("stopping")
+
+
+def test_systemd_is_told_once_everything_runs_and_when_that_ends(reactor, seen):
+    """Units that come after the proxy are started when clients are accepted, not before."""
+    notes = Notes(seen)
+    part = Part("one", notes)
+    running = made(reactor, part, notifier=notes)
+
+    running.startService()
+    assert notes == ["start one"]
+    reactor.run()
+    running.stopService()
+
+    assert notes == ["start one", "ready", "stopping", "stop one"]
+
+
 def test_a_hangup_changes_nothing(reactor):
     """The terminal may go."""
     running = made(reactor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.proxy.flow.test_pinned import Bench, Wire, frame
+from unit.proxy.flow.bench import Bench, Wire, frame
 
 OK = b"+OK\r\n"
 NOT_BUSY = b"-NOTBUSY No scripts in execution right now.\r\n"

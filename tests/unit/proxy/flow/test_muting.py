@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unit.proxy.flow.test_pinned import Bench, Wire, frame
+from unit.proxy.flow.bench import Bench, Wire, frame
 
 OK = b"+OK\r\n"
 

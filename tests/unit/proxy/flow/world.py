@@ -49,7 +49,11 @@ class Limits:
     transaction_pins: int = 200
     blocking_pins: int = 1000
     pin_idle_timeout: float = 60.0
+    max_subscriptions: int = 10_000
+    subscription_ping: float = 10.0
     greet_nodes: bool = False
+    node_username: str = ""
+    node_password: str = ""
     max_inline: int = 65536
     max_args: int = 1 << 20
     max_arg_size: int = 512 << 20
