@@ -147,7 +147,17 @@ def test_the_table_knows_every_subcommand_of_its_containers(real: dict[bytes, li
 
     assert [name for name in missing if name not in BY_NAME] == []
     assert containers == {
-        *(b"CLIENT", b"COMMAND", b"FUNCTION", b"MEMORY", b"OBJECT", b"SCRIPT", b"XGROUP", b"XINFO")
+        *(
+            b"CLIENT",
+            b"COMMAND",
+            b"FUNCTION",
+            b"MEMORY",
+            b"OBJECT",
+            b"PUBSUB",
+            b"SCRIPT",
+            b"XGROUP",
+            b"XINFO",
+        )
     }
 
 
