@@ -36,6 +36,7 @@ class ClusterFacts:
     tcp_port: int
     max_command_names: int
     max_client_name: int
+    password_digest: bytes = b""
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)

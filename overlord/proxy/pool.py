@@ -78,6 +78,8 @@ class Pool:
     carriage: Carriage
     log = Logger()
     is_up: bool = field(default=False, init=False)
+    changed_at: float | None = field(default=None, init=False)
+    """When the node last came, went, or changed its mind about our login; in the reactor's seconds."""
     _was_up: bool | None = field(default=None, init=False)
     _was_refused: str = field(default="", init=False)
     _lacks_resp3: bool = field(default=False, init=False)
@@ -184,6 +186,7 @@ class Pool:
             return
         first, was_up = self._was_up is None, self._was_up
         self._was_up, self._was_refused = self.is_up, refused
+        self.changed_at = self.reactor.seconds()
         if not self.is_up:
             self.log.warn(
                 "node {node} of cluster {cluster} is down: {trouble}",

@@ -50,6 +50,7 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef public object pin
+    cdef Py_ssize_t unread_mark
     cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
