@@ -21,6 +21,7 @@ from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
 from overlord.proxy.flow.parts import Node
+from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
@@ -51,6 +52,7 @@ def flow_of(
         getattr(config.listen, "port", 0),
         config.max_command_names,
         config.max_client_name,
+        digest_of(config.password),
     )
     facts.flow = RedisFlow(
         config.name,

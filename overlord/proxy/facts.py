@@ -40,6 +40,7 @@ class ClusterFacts:
     tcp_port: int
     max_command_names: int
     max_client_name: int
+    password_digest: bytes = b""
     client_timeout: float = 0.0
     """Seconds after which a client that sends nothing is closed; 0: never."""
     flow: Flow = field(init=False)

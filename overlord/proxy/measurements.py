@@ -16,6 +16,9 @@ BOUNDS = (
     "max_arg_size",
     "max_request",
     "max_reply_depth",
+    "unauthenticated_max_args",
+    "unauthenticated_max_arg_size",
+    "unauthenticated_max_buffer",
     "max_command_names",
     "max_client_name",
     "window_max",
@@ -30,7 +33,7 @@ BOUNDS = (
     "client_read_timeout",
     "client_write_timeout",
 )
-REFUSALS = ("cross-node", "http")
+REFUSALS = ("cross-node", "http", "noauth", "password")
 
 
 def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:

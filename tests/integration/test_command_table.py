@@ -307,6 +307,7 @@ FACTS = SimpleNamespace(
     max_clients=100,
     max_client_name=64,
     max_command_names=1024,
+    password_digest=b"",
     connections_received=1,
     connections_refused=0,
     error_replies=0,

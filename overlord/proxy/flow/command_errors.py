@@ -14,6 +14,15 @@ OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 TRANSACTION_TOO_LARGE = (
     b"-ERR what comes before the first key of a transaction is larger than max_request\r\n"
 )
+NO_AUTH = b"-NOAUTH Authentication required.\r\n"
+EXEC_NO_AUTH = b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n"
+HELLO_NO_AUTH = (
+    b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH"
+    b" <user> <pass> option can be used to authenticate the client and select the RESP protocol version"
+    b" at the same time\r\n"
+)
+NO_AUTHS = (NO_AUTH, EXEC_NO_AUTH, HELLO_NO_AUTH)
+WRONG_PASSWORD = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
 NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"

@@ -129,6 +129,13 @@ class Command(NamedTuple):
         last = self.last if self.last < 0 else self.last - self.first
         return (Keys(self.access, self.first, last, self.step),)
 
+    def specifications(self) -> tuple[Keys, ...]:
+        """What `COMMAND` says of keys: all groups, and what is routed as a key and is none."""
+        if self.access == "not_key":
+            last = self.last if self.last < 0 else self.last - self.first
+            return (Keys(self.access, self.first, last, self.step),)
+        return self.groups_of_keys()
+
     @property
     def fullname(self) -> str:
         """The name as Redis writes it in errors: `xgroup|create`."""

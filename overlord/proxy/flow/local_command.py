@@ -269,7 +269,7 @@ def _entry(row: Command) -> Value:
         row.step,
         Set([Simple(b"@" + word.encode()) for word in categories(row)]),
         Set([]),  # tips: they tell cluster clients how to spread a command, which is our work
-        Set([_specification(group) for group in row.groups_of_keys()]),
+        Set([_specification(group) for group in row.specifications()]),
         Set([_entry(other) for other in _subcommands(row)]),
     ]
 

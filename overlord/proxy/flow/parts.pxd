@@ -60,6 +60,7 @@ cdef class Client(Stream):
     cdef readonly int muting
     cdef readonly int last_row
     cdef readonly double heard_at
+    cdef Py_ssize_t unread_mark
     cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest

@@ -25,6 +25,7 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow.book import book_of
+from overlord.proxy.flow.command_errors import NO_AUTHS, WRONG_PASSWORD
 from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.cursors import mark_of
 from overlord.wire.resp import command
@@ -148,7 +149,9 @@ class Client(Stream):
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
-        pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none.
+        pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
+            `Stranger` while it has not given the password that it has to give.
+        unread_mark: bytes of unread replies above which no more requests are taken up.
         subscriber: what it listens to, a `Subscriber`; None while that is nothing.
         muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
             it is taken up, SKIPPED until it is answered; MUTE. From SKIPPING on, replies are dropped.
@@ -186,13 +189,18 @@ class Client(Stream):
         self.muting = ALOUD
         self.last_row = -1
         self.heard_at = flow.now
+        self.unread_mark = UNREAD_MARK
         self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
-        return self.outgoing.size() >= UNREAD_MARK
+        return self.outgoing.size() >= self.unread_mark
+
+    def bear_unread(self, size: cython.Py_ssize_t) -> None:
+        """Take requests up until so many bytes of replies are unread; 0: as many as usual."""
+        self.unread_mark = size if size > 0 else UNREAD_MARK
 
     def limit(self) -> cython.Py_ssize_t:
         """How many requests it may have in flight now."""
@@ -349,20 +357,25 @@ class Client(Stream):
         self.finish_if_done()
         return None
 
-    def throw_out(self, bound: str, reason: str) -> None:
-        """Close it at once, because it exceeds a bound."""
-        if self.gone:
-            return
-        self.flow.hit(bound)
-        self.end(f"{reason} above {bound}")
-        if self.owner is not None:
-            self.owner.thrown_out(self.reason)
-
     def end(self, reason: str) -> None:
         """Close it at once, whatever it is owed."""
         if not self.gone:
             self.close(ABORT, reason)
             self.lost()
+
+    def shut_out(self, bound: str, reason: str) -> None:
+        """Close it at once, because it exceeds a bound."""
+        if not self.gone:
+            self.flow.hit(bound)
+            self.end(f"{reason} above {bound}")
+
+    def throw_out(self, bound: str, reason: str) -> None:
+        """The same, and it is news."""
+        if self.gone:
+            return
+        self.shut_out(bound, reason)
+        if self.owner is not None:
+            self.owner.thrown_out(self.reason)
 
     def lost(self) -> object:
         """The connection is gone: nobody is owed anything any more."""
@@ -686,6 +699,13 @@ class Flow:
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
+
+    def note_refusal(self, reply: bytes) -> None:
+        """Count a reply that says that the password was not given, or was wrong."""
+        if reply == WRONG_PASSWORD:
+            self.refused("password")
+        elif reply in NO_AUTHS:
+            self.refused("noauth")
 
     def failed(self) -> None:
         """Count a request that was answered with an error of ours."""

@@ -23,6 +23,8 @@ from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
+from overlord.proxy.flow.session import Session
+from overlord.proxy.flow.stranger import Stranger
 from overlord.proxy.flow.subscriber import Subscriber
 from overlord.wire.resp import arguments, command, split_inline
 
@@ -96,6 +98,8 @@ LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 """Bytes that a blocked client may send us ahead, before we stop reading from it."""
 
+BOUNDLESS = 1 << 62
+
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
 AFTER_REPLIES = (b"HELLO", b"RESET", b"CLIENT|REPLY")
@@ -119,6 +123,28 @@ class RedisClient(Client):
         self.scanner = RequestScanner(
             limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
         )
+        if flow.facts.password_digest:
+            self._greet_stranger()
+
+    def _greet_stranger(self) -> None:
+        """Let this client do and cost little until it gives the password."""
+        limits = self.flow.limits
+        self.pin = Stranger(self)
+        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
+        self.bear_unread(BOUNDLESS)  # the Stranger closes who reads nothing
+
+    def _let_in(self) -> None:
+        """It has given the password: no question is asked any more."""
+        self.pin = None
+        self.scanner.unrestrict()
+        self.bear_unread(0)
+
+    def introduce(self) -> Session:
+        """What is known about this client."""
+        if self.session is None:
+            self.session = self.flow.facts.new_session(self)
+            self.session.is_stranger = isinstance(self.pin, Stranger)
+        return self.session
 
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
@@ -688,11 +714,11 @@ class RedisClient(Client):
                 return 1
         flow.requests += 1
         flow.local_answers += 1
-        if self.session is None:
-            self.session = flow.facts.new_session(self)
+        session = self.introduce()
+        was_stranger = session.is_stranger
         if self.subscriber is not None and argv[0] == b"RESET":
             self.subscriber.leave_all()
-        result = answer(argv, self.session, flow.facts)
+        result = answer(argv, session, flow.facts)
         if result.effect == Effect.REPLY_ON or argv[0] == b"RESET":
             self.muting = ALOUD
         elif result.effect == Effect.REPLY_OFF:
@@ -700,6 +726,12 @@ class RedisClient(Client):
         elif result.effect == Effect.REPLY_SKIP and self.muting == ALOUD:
             self.muting = SKIP_NEXT
         self.say(result.reply)
+        flow.note_refusal(result.reply)
+        if session.is_stranger != was_stranger:
+            if was_stranger:
+                self._let_in()
+            else:
+                self._greet_stranger()
         if result.effect == Effect.CLOSE:
             self.draining = True
             self.set_paused(True)
@@ -729,7 +761,7 @@ class RedisClient(Client):
         was_in_incoming = self.in_incoming
         self.in_incoming = False
         try:
-            if self.scanner.scan(frame, 0, len(frame)) == WHOLE:
+            if self.scanner.scan_freely(frame, 0, len(frame)) == WHOLE:
                 taken = self.request(frame, 0, len(frame))
             else:
                 self._end_with(

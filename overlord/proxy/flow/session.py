@@ -43,7 +43,7 @@ class LocalAnswer(NamedTuple):
 
 @define(eq=False)
 class Session:
-    """What the proxy knows about one client. `answer` changes the names, nothing else."""
+    """What the proxy knows about one client. `answer` changes the names and `is_stranger`, nothing else."""
 
     id: int
     address: str
@@ -57,6 +57,8 @@ class Session:
     """2 or 3; set by the caller, as `Effect` tells."""
     lib_name: bytes = b""
     lib_version: bytes = b""
+    is_stranger: bool = False
+    """It has not given the password that it has to give."""
 
 
 @frozen
@@ -128,6 +130,10 @@ class ProxyFacts(Protocol):
     @property
     def max_command_names(self) -> int:
         """Names that one question about commands may ask for."""
+
+    @property
+    def password_digest(self) -> bytes:
+        """`digest_of` the password that clients have to give."""
 
     @property
     def connections_received(self) -> int:

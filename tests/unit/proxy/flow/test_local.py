@@ -23,6 +23,7 @@ def facts(**changes: Any) -> Any:
         "max_clients": 100,
         "max_client_name": 64,
         "max_command_names": 3,
+        "password_digest": b"",
         "connections_received": 50,
         "commands_processed": 500,
         "connections_refused": 2,

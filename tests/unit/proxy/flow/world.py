@@ -59,6 +59,9 @@ class Limits:
     max_arg_size: int = 512 << 20
     max_request: int = 1 << 30
     max_reply_depth: int = 128
+    unauthenticated_max_args: int = 10
+    unauthenticated_max_arg_size: int = 16384
+    unauthenticated_max_buffer: int = 1 << 20
 
 
 class Facts:
@@ -66,6 +69,7 @@ class Facts:
 
     max_client_name = 64
     max_command_names = 1024
+    password_digest = b""
 
     def new_session(self, client: Stream) -> Session:
         return Session(client.number, "127.0.0.1:1", "127.0.0.1:2", 0.0)
