@@ -125,6 +125,7 @@ class ProxyService(Service):
     ) -> Cluster:
         admission = Admission(config.max_connections, self._admission)
         flow = flow_of(config, outbox, admission, self._proxy.max_memory)
+        flow.facts.client_timeout = self._proxy.read_timeout
         factory = ClientConnFactory(flow, carriage, admission, next_number)
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
         cluster = Cluster(config, flow, factory, pools, self._proxy.backlog, self._reactor)

@@ -59,6 +59,13 @@ def unknown_subcommand(argv: Sequence[bytes]) -> bytes:
     return error(b"ERR unknown subcommand '%b'. Try %b HELP." % (subcommand, container))
 
 
+def wrong_subcommand(argv: Sequence[bytes]) -> bytes:
+    """The reply to a subcommand with too many arguments, where Redis looks only then."""
+    subcommand, container = c_text(argv[1]), argv[0].upper()
+    text = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
+    return error(text % (subcommand, container))
+
+
 def wrong_arity(name: str) -> bytes:
     """The reply to too many or too few arguments; `name` as in `xgroup|create`."""
     return error(b"ERR wrong number of arguments for '%b' command" % name.lower().encode())

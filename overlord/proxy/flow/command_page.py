@@ -55,9 +55,11 @@ WHAT_HAPPENS = {
         (
             "Every node is asked, and the replies become one: counts are added up, lists put one"
             " behind the other, RANDOMKEY picks one of the nodes' keys, a script exists when all nodes"
-            " have it, PUBSUB CHANNELS has each name once, PUBSUB NUMPAT is the largest of the nodes' counts, and"
-            " PUBSUB NUMSUB counts each client of this proxy, and any other proxy as one. An error of any node is the answer, and what the others did stays done; SCRIPT"
-            " KILL and FUNCTION KILL are content with one node's OK."
+            " have it, PUBSUB CHANNELS has each name once, PUBSUB NUMPAT is the largest of the nodes' counts,"
+            " and PUBSUB NUMSUB counts each client of this proxy, and any other proxy as one. An error of any"
+            " node is the answer, and what the others did stays done. SCRIPT KILL and FUNCTION KILL go over"
+            " connections of their own, past the script that holds up others, and one node's OK is enough;"
+            " NOTBUSY means that no node runs one."
         ),
     ),
     Kind.SCAN: (

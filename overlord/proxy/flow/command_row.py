@@ -63,7 +63,7 @@ class Join(IntEnum):
     PICK = 6
     """One of those that are not null, chosen by lot."""
     ANY_OK = 7
-    """OK when one node says so, else the first error."""
+    """OK when one node says so, else an error; asked for over connections of its own, see `errand.py`."""
     CURSOR = 8
     """The reply of one node to SCAN: its cursor becomes one of the whole cluster."""
     UNION = 9
@@ -128,6 +128,13 @@ class Command(NamedTuple):
             return self.keys
         last = self.last if self.last < 0 else self.last - self.first
         return (Keys(self.access, self.first, last, self.step),)
+
+    def specifications(self) -> tuple[Keys, ...]:
+        """What `COMMAND` says of keys: all groups, and what is routed as a key and is none."""
+        if self.access == "not_key":
+            last = self.last if self.last < 0 else self.last - self.first
+            return (Keys(self.access, self.first, last, self.step),)
+        return self.groups_of_keys()
 
     @property
     def fullname(self) -> str:

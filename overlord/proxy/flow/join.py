@@ -3,7 +3,7 @@ One reply out of the replies to the parts of a command that went to several node
 
 An error from any node is the answer to the whole command: the first one in the order of the keys, or of the
 nodes. So MSET never says OK when a node has refused, and neither MGET nor KEYS leaves anything out in
-silence. What `Join` lists as ANY_OK is the exception: one node's OK is enough.
+silence. ANY_OK, where one node's OK is enough, is joined by `errand.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ ARRAY = cython.declare(cython.int, 42)
 JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
 JOIN_SUM = cython.declare(cython.int, int(Join.SUM))
-JOIN_ANY_OK = cython.declare(cython.int, int(Join.ANY_OK))
 CHANNEL, SHARD = 0, 2
 """As in `listening.py`, which stands on what stands on this."""
 MAX_SUM_DIGITS = 18
@@ -82,13 +81,11 @@ def join_parts(split: Split) -> cython.int:
 def _first_error(split: Split) -> bytes | None:
     """The first error among the replies, in the order of the keys, which is that of the parts."""
     part: Pending
-    if split.join == JOIN_ANY_OK and OK in _replies(split):
-        return None
     for part in split.parts:
         first: cython.int = part.reply[0]
         if first == 45 or first == 33:
             return part.reply
-        if (split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK) and part.reply != OK:
+        if split.join == JOIN_ALL_OK and part.reply != OK:
             return WRONG_TYPE
         if split.join == JOIN_SUM and not _is_count(part.reply):
             return WRONG_TYPE
@@ -108,7 +105,7 @@ def _joined(split: Split, flow: Flow) -> bytes:
     replies: list = _replies(split)
     if split.join == JOIN_SUM:
         return b":%d\r\n" % sum([int(reply[1 : len(reply) - 2]) for reply in replies])
-    if split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK:
+    if split.join == JOIN_ALL_OK:
         return OK
     if split.join == Join.FIRST:
         first: bytes = replies[0]

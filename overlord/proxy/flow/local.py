@@ -3,7 +3,8 @@ The commands that the proxy answers itself, without a node, as a Redis server wo
 
     argv, session, facts -> answer -> the reply, and what is to happen after it
 
-CLIENT, COMMAND and INFO have modules of their own: `local_client`, `local_command`, `local_info`.
+CLIENT, COMMAND, CONFIG and INFO have modules of their own: `local_client`, `local_command`, `local_config`,
+`local_info`; `local_reserved` answers where there is nothing to tell, such as SLOWLOG.
 Databases, users and cluster mode are those of a plain server: database 0, the default user, no cluster.
 """
 
@@ -14,7 +15,9 @@ from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.keys import parse_integer, row_of
 from overlord.proxy.flow.local_client import answer_client, check_name
 from overlord.proxy.flow.local_command import answer_command
+from overlord.proxy.flow.local_config import answer_config
 from overlord.proxy.flow.local_info import answer_info
+from overlord.proxy.flow.local_reserved import answer_reserved
 from overlord.proxy.flow.password import DEFAULT_USER, may_enter
 from overlord.proxy.flow.session import REDIS_VERSION, Effect, LocalAnswer, ProxyFacts, Session
 from overlord.wire.resp_encode import Verbatim, bulk, encode, error, simple
@@ -169,11 +172,19 @@ def _no_cluster(argv: list[bytes], session: Session, facts: ProxyFacts) -> Local
 
 
 def _client(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
-    return LocalAnswer(answer_client(argv, session, facts))
+    return answer_client(argv, session, facts)
 
 
 def _command(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
     return LocalAnswer(answer_command(argv, session.protocol, facts))
+
+
+def _config(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    return LocalAnswer(answer_config(argv, session.protocol, facts))
+
+
+def _reserved(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    return LocalAnswer(answer_reserved(argv, session.protocol))
 
 
 def _info(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
@@ -196,5 +207,11 @@ _ANSWERS: dict[bytes, Callable[[list[bytes], Session, ProxyFacts], LocalAnswer]]
     b"ASKING": _no_cluster,
     b"CLIENT": _client,
     b"COMMAND": _command,
+    b"CONFIG": _config,
     b"INFO": _info,
+    b"ACL": _reserved,
+    b"LATENCY": _reserved,
+    b"MEMORY": _reserved,
+    b"ROLE": _reserved,
+    b"SLOWLOG": _reserved,
 }

@@ -20,6 +20,13 @@ cdef enum Lateness:
     FIRST_LATE = 1
     PARTIAL_LATE = 2
 
+cdef enum Muting:
+    ALOUD = 0
+    SKIP_NEXT = 1
+    SKIPPING = 2
+    SKIPPED = 3
+    MUTE = 4
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -55,6 +62,9 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef public object pin
+    cdef readonly int muting
+    cdef readonly int last_row
+    cdef readonly double heard_at
     cdef Py_ssize_t unread_mark
     cdef readonly bint is_stranger
     cdef double new_since
@@ -79,6 +89,7 @@ cdef class Client(Stream):
     cpdef void say(self, bytes reply) except *
     cpdef object lost(self)
     cpdef object drain(self)
+    cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
     cdef int lateness(self, double now, double first_timeout, double partial_timeout, Py_ssize_t progress) noexcept
 
@@ -157,6 +168,7 @@ cdef class Flow:
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
     cdef readonly dict refusals
+    cdef readonly double now
     cdef Args args
     cdef Buffer scratch
     cdef ReplyScanner elements

@@ -47,6 +47,7 @@ else:
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
     IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
+    ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
 """Bytes of unread replies above which no more requests of a client are taken up."""
@@ -149,14 +150,18 @@ class Client(Stream):
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
-        pin: what it does with a connection of its own, a `Pinned`; None while it has none. A `Stranger` while
-            it has not given the password that it has to give.
+        pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
+            `Stranger` while it has not given the password that it has to give.
         is_stranger: it has not given the password that it has to give.
         new_since: since when it owes us its first request, or its password, as `lateness` saw it; 0: it does not.
         begun_since: since when the request that begins at `begun_at` of all it has sent is not whole, and since
             when it has sent little more than the `begun_received` bytes of then; 0: none is begun.
         unread_mark: bytes of unread replies above which no more requests are taken up.
         subscriber: what it listens to, a `Subscriber`; None while that is nothing.
+        muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
+            it is taken up, SKIPPED until it is answered; MUTE. From SKIPPING on, replies are dropped.
+        last_row: the table's row of the last command, -1 if there was none, or an unknown one.
+        heard_at: when it last sent anything, by `Flow.now`.
     """
 
     if not cython.compiled:
@@ -186,6 +191,9 @@ class Client(Stream):
         self.last = None
         self.detours = None
         self.pin = None
+        self.muting = ALOUD
+        self.last_row = -1
+        self.heard_at = flow.now
         self.unread_mark = UNREAD_MARK
         self.is_stranger = False
         self.new_since = self.begun_since = 0.0
@@ -234,7 +242,10 @@ class Client(Stream):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """A request of this client is answered with `p[start:end]`: send it, or keep it for its turn."""
-        size: cython.Py_ssize_t = end - start
+        size: cython.Py_ssize_t
+        if self.muting >= SKIPPING:
+            end = start
+        size = end - start
         # Nothing (size 0) is left of what has changed hands: its size is remembered already.
         if size > self.flow.small_reply or (size > 0 and self.largest > self.flow.small_reply):
             self.remember_size(size)
@@ -357,6 +368,8 @@ class Client(Stream):
     def say(self, reply: bytes) -> None:
         """Answer the request that has just been read with a reply of our own, in its turn."""
         pending: Pending
+        if self.muting >= SKIPPING:
+            reply = b""
         if self.head is None:
             self.outgoing.append(reply, 0, len(reply))
             self.touch()
@@ -391,12 +404,17 @@ class Client(Stream):
         self.finish_if_done()
         return None
 
+    def end(self, reason: str) -> None:
+        """Close it at once, whatever it is owed."""
+        if not self.gone:
+            self.close(ABORT, reason)
+            self.lost()
+
     def shut_out(self, bound: str, reason: str) -> None:
         """Close it at once, because it exceeds a bound."""
         if not self.gone:
             self.flow.hit(bound)
-            self.close(ABORT, f"{reason} above {bound}")
-            self.lost()
+            self.end(f"{reason} above {bound}")
 
     def throw_out(self, bound: str, reason: str) -> None:
         """The same, and it is news."""
@@ -640,7 +658,7 @@ class Flow:
     """
     One cluster: its nodes, its ring, its clients, its bounds and its counters.
 
-    `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
+    `now` is the reactor's time as `sweep` last saw it. `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
     are to be opened later than the others. The links are opened, and told about it, by the pools.
     """
 
@@ -679,6 +697,7 @@ class Flow:
         self.channels = None
         self.bound_hits = {}
         self.refusals = {}
+        self.now = 0.0
         self.protocol_waiters = []
         self.requests = 0
         self.local_answers = 0
@@ -719,6 +738,10 @@ class Flow:
     def knows_resp3(self) -> int:
         """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
         raise NotImplementedError
+
+    def is_alone(self) -> bool:
+        """Whether each node has all keys, because there is one, or because they are copies of each other."""
+        return len(self.nodes) == 1 or bool(self.ring.is_random)
 
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""

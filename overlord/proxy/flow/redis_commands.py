@@ -52,20 +52,34 @@ WAITS = "it waits for the writes of one connection, and clients share connection
 DATABASES = "there is one database, number 0"
 MOVES_AWAY = "it would move a key to a place where the proxy does not look for it"
 BETWEEN_NODES = "only the nodes of a Redis Cluster send it, to each other"
-SETTINGS = "settings belong to one server; ask the node itself"
+SETTINGS = "the proxy's settings are in its configuration file, those of a node at the node"
+COUNTERS = "the proxy's counters only count up"
 USERS = "users belong to one server; ask the node itself"
 MODULES = "modules belong to one server; ask the node itself"
 ONE_SERVER = "it concerns one server; ask the node itself"
 REPLICATION = "replication concerns one server; ask the node itself"
 DEBUGGING = "it is a tool for debugging one server; ask the node itself"
 INDEXES = "a search index covers the keys of one node only"
-OTHER_CLIENTS = "a client cannot see or stop other clients of the proxy"
+OTHER_CLIENTS = "a client cannot hold up other clients of the proxy"
 TRACKING = "nodes cannot tell a client of the proxy which keys have changed"
 NODE_SIDE = "clients share connections to the nodes, so a node cannot treat one client specially"
 
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
-    Command(b"ACL", REFUSED, -2, 0, 0, 0, "", "server", why=USERS),
+    Command(b"ACL", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"ACL|CAT", LOCAL, -2, 0, 0, 0, "noscript loading stale", "server"),
+    Command(b"ACL|DELUSER", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|DRYRUN", REFUSED, -4, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|GENPASS", LOCAL, -2, 0, 0, 0, "noscript loading stale", "server"),
+    Command(b"ACL|GETUSER", REFUSED, 3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"ACL|LIST", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|LOAD", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|LOG", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"ACL|SAVE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|SETUSER", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|USERS", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"ACL|WHOAMI", LOCAL, 2, 0, 0, 0, "noscript loading stale", "server"),
     Command(b"APPEND", KEY, 3, 1, 1, 1, "write denyoom fast", "string", "RW insert"),
     Command(b"ASKING", LOCAL, 1, 0, 0, 0, "fast", "cluster"),
     Command(b"AUTH", LOCAL, -2, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
@@ -115,17 +129,17 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"CLIENT|ID", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|IMPORT-SOURCE", REFUSED, 3, 0, 0, 0, "noscript loading stale", "connection", why=NODE_SIDE),
     Command(b"CLIENT|INFO", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|KILL", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
-    Command(b"CLIENT|LIST", REFUSED, -2, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
-    Command(b"CLIENT|NO-EVICT", REFUSED, 3, 0, 0, 0, "admin noscript loading stale", "connection", why=NODE_SIDE),
-    Command(b"CLIENT|NO-TOUCH", REFUSED, 3, 0, 0, 0, "noscript loading stale allow_busy", "connection", why=NODE_SIDE),
+    Command(b"CLIENT|KILL", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|LIST", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|NO-EVICT", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|NO-TOUCH", LOCAL, 3, 0, 0, 0, "noscript loading stale allow_busy", "connection"),
     Command(b"CLIENT|PAUSE", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
     Command(b"CLIENT|REPLY", LOCAL, 3, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|SETINFO", LOCAL, 4, 0, 0, 0, "noscript loading stale allow_busy", "connection"),
     Command(b"CLIENT|SETNAME", LOCAL, 3, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|TRACKING", REFUSED, -3, 0, 0, 0, "noscript loading stale", "connection", why=TRACKING),
+    Command(b"CLIENT|TRACKING", LOCAL, -3, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|TRACKINGINFO", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|UNBLOCK", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
+    Command(b"CLIENT|UNBLOCK", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "connection"),
     Command(b"CLIENT|UNPAUSE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
     Command(b"CLUSTER", LOCAL, -2, 0, 0, 0, "", "cluster"),
     Command(b"CLUSTERSCAN", REFUSED, -2, 1, 1, 1, "readonly", "cluster", "not_key", why=ALL_NODES),
@@ -144,7 +158,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"COMMAND|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
     Command(b"COMMAND|INFO", LOCAL, -2, 0, 0, 0, "loading stale", "server"),
     Command(b"COMMAND|LIST", LOCAL, -2, 0, 0, 0, "loading stale", "server"),
-    Command(b"CONFIG", REFUSED, -2, 0, 0, 0, "", "server", why=SETTINGS),
+    Command(b"CONFIG", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"CONFIG|GET", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"CONFIG|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"CONFIG|RESETSTAT", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=COUNTERS),
+    Command(b"CONFIG|REWRITE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=SETTINGS),
+    Command(b"CONFIG|SET", REFUSED, -4, 0, 0, 0, "admin noscript loading stale", "server", why=SETTINGS),
     Command(b"COPY", SPECIAL, -3, 1, 2, 1, "write denyoom", "generic", keys=COPIES),
     Command(b"DBSIZE", EVERY, 1, 0, 0, 0, "readonly fast", "server", join=Join.SUM),
     Command(b"DEBUG", REFUSED, -2, 0, 0, 0, "admin noscript loading stale", "server", why=DEBUGGING),
@@ -284,7 +303,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"JSON.TYPE", KEY, -2, 1, 1, 1, "readonly", "json", "RO access"),
     Command(b"KEYS", EVERY, 2, 0, 0, 0, "readonly", "generic", join=Join.LISTS),
     Command(b"LASTSAVE", REFUSED, 1, 0, 0, 0, "loading stale fast", "server", why=ONE_SERVER),
-    Command(b"LATENCY", REFUSED, -2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"LATENCY", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"LATENCY|DOCTOR", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|GRAPH", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"LATENCY|HISTOGRAM", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|HISTORY", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|LATEST", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|RESET", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
     Command(b"LCS", KEYS, -3, 1, 2, 1, "readonly", "string", "RO access"),
     Command(b"LINDEX", KEY, 3, 1, 1, 1, "readonly", "list", "RO access"),
     Command(b"LINSERT", KEY, 5, 1, 1, 1, "write denyoom", "list", "RW insert"),
@@ -301,7 +327,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"LSET", KEY, 4, 1, 1, 1, "write denyoom", "list", "RW update"),
     Command(b"LTRIM", KEY, 4, 1, 1, 1, "write", "list", "RW delete"),
     Command(b"MEMORY", CONTAINER, -2, 0, 0, 0, "", "server"),
-    Command(b"MEMORY|DOCTOR", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"MEMORY|DOCTOR", LOCAL, 2, 0, 0, 0, "", "server"),
     Command(b"MEMORY|HELP", ANY, 2, 0, 0, 0, "loading stale", "server"),
     Command(b"MEMORY|MALLOC-STATS", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
     Command(b"MEMORY|PURGE", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
@@ -356,7 +382,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"RESET", LOCAL, 1, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
     Command(b"RESTORE", KEY, -4, 1, 1, 1, "write denyoom", "generic", "OW update"),
     Command(b"RESTORE-ASKING", REFUSED, -4, 1, 1, 1, "write denyoom asking", "server", "OW update", why=BETWEEN_NODES),
-    Command(b"ROLE", REFUSED, 1, 0, 0, 0, "noscript loading stale fast", "server", why=ONE_SERVER),
+    Command(b"ROLE", LOCAL, 1, 0, 0, 0, "noscript loading stale fast", "server"),
     Command(b"RPOP", KEY, -2, 1, 1, 1, "write fast", "list", "RW access delete"),
     Command(b"RPOPLPUSH", KEYS, 3, 1, 2, 1, "write denyoom", "list", keys=MOVES),
     Command(b"RPUSH", KEY, -3, 1, 1, 1, "write denyoom fast", "list", "RW insert"),
@@ -387,7 +413,11 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"SINTERSTORE", KEYS, -3, 1, -1, 1, "write denyoom", "set", keys=(Keys("RW update", 1), Keys("RO access", 2, last=-1))),
     Command(b"SISMEMBER", KEY, 3, 1, 1, 1, "readonly fast", "set", "RO"),
     Command(b"SLAVEOF", REFUSED, 3, 0, 0, 0, "admin noscript stale no_async_loading", "server", why=REPLICATION),
-    Command(b"SLOWLOG", REFUSED, -2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"SLOWLOG", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"SLOWLOG|GET", LOCAL, -2, 0, 0, 0, "admin loading stale", "server"),
+    Command(b"SLOWLOG|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"SLOWLOG|LEN", LOCAL, 2, 0, 0, 0, "admin loading stale", "server"),
+    Command(b"SLOWLOG|RESET", LOCAL, 2, 0, 0, 0, "admin loading stale", "server"),
     Command(b"SMEMBERS", KEY, 2, 1, 1, 1, "readonly", "set", "RO access"),
     Command(b"SMISMEMBER", KEY, -3, 1, 1, 1, "readonly fast", "set", "RO access"),
     Command(b"SMOVE", KEYS, 4, 1, 2, 1, "write fast", "set", keys=MOVES),

@@ -99,6 +99,7 @@ class RedisFlow(Flow):
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that have been silent or stuck for too long."""
         node: Node
+        self.now = now
         for node in self.nodes:
             for link in node.links:
                 link.sweep(now, read_timeout, write_timeout)

@@ -19,6 +19,7 @@ from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
+from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
@@ -32,7 +33,12 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
+        ALOUD,
+        MUTE,
         NO,
+        SKIP_NEXT,
+        SKIPPED,
+        SKIPPING,
         UNKNOWN,
         Client,
         Flow,
@@ -57,7 +63,12 @@ else:
     from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
+        ALOUD,
+        MUTE,
         NO,
+        SKIP_NEXT,
+        SKIPPED,
+        SKIPPING,
         UNKNOWN,
         Client,
         Flow,
@@ -91,8 +102,12 @@ BOUNDLESS = 1 << 62
 
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
-NEW_PROTOCOL = (b"HELLO", b"RESET")
-"""Commands after which a client may use other links, so all that came before has to be answered."""
+AFTER_REPLIES = (b"HELLO", b"RESET", b"CLIENT|REPLY")
+"""
+Commands before which all that came earlier has to be answered: after them a client may use other links, or gets
+no replies.
+"""
+WHILE_WATCHING = "while keys are watched"
 HTTP_WORDS = (b"POST", b"HOST:")
 """First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
@@ -135,7 +150,12 @@ class RedisClient(Client):
 
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
-        return self.in_flight < self.limit() and not self.has_unread() and not self.waits
+        return (
+            self.in_flight < self.limit()
+            and not self.has_unread()
+            and not self.waits
+            and (self.muting != SKIPPED or self.in_flight == 0)
+        )
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -147,12 +167,15 @@ class RedisClient(Client):
         if self.draining or self.gone:
             return end
         self.blocked = False
+        self.heard_at = self.flow.now
         while at < end:
             if not self.may_take_up():
                 self.blocked = True
                 if self.in_flight >= self.flow.window_max:
                     self.flow.hit("window_max")
                 break
+            if self.muting == SKIPPED:
+                self.muting = ALOUD
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 if self.request(p, at, at + scanner.length) == 0:
@@ -180,6 +203,8 @@ class RedisClient(Client):
                 return end
             if self.closing != OPEN or self.gone or self.draining:
                 return end
+            if self.muting == SKIP_NEXT or self.muting == SKIPPING:
+                self.muting += 1
             at += scanner.length
         self.wanted = scanner.whole if not self.blocked else 0
         self.set_paused(self.ended or (self.blocked and end - at >= UNPARSED_MARK))
@@ -218,6 +243,8 @@ class RedisClient(Client):
         row: cython.int
         kind: cython.int
         arity: cython.int
+        row = table.find(p, start + scanner.name_start, start + scanner.name_end)
+        self.last_row = row
         if self.subscriber is not None and self.protocol == 2:
             taken = self.subscriber.take_up(arguments(cut(p, start, end)))
             if taken >= 0:
@@ -226,7 +253,6 @@ class RedisClient(Client):
             taken = self.pin.take_up(arguments(cut(p, start, end)), cut(p, start, end))
             if taken >= 0:
                 return taken
-        row = table.find(p, start + scanner.name_start, start + scanner.name_end)
         if row >= 0:
             kind = table.kind[row]
             arity = table.arity[row]
@@ -598,18 +624,21 @@ class RedisClient(Client):
         try:
             row = row_of(argv, flow.book)
             if row.kind == Kind.LOCAL:
-                if self.in_flight > 0 and row.name in NEW_PROTOCOL:
+                self.last_row = flow.table.places[row.name]
+                if self.in_flight > 0 and row.name in AFTER_REPLIES:
                     return 0
                 return self._locally([row.name.partition(b"|")[0], *argv[1:]])
             if row.kind == Kind.SCAN:
                 return self._scan(argv)
+            if row.join is Join.ANY_OK:
+                return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
             if row.kind == Kind.SUBSCRIBE:
                 return self._subscribe(row.name, argv)
-            indices = keys_to_route(argv, flow.book)
+            indices = keys_to_route(argv, flow.book, alone=flow.is_alone())
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
@@ -634,6 +663,15 @@ class RedisClient(Client):
         if self.in_flight > 0:
             return 0
         self.pin = Pinned(self)
+        return self.pin.take_up(argv, frame)
+
+    def _send_errand(self, name: str, argv: list, frame: bytes) -> cython.int:
+        """Take up a command that must not wait behind others at the nodes."""
+        if self.in_flight > 0:
+            return 0
+        if self.pin is not None:
+            raise CommandRejected(command_errors.refused(name, WHILE_WATCHING))
+        self.pin = Errand(self)
         return self.pin.take_up(argv, frame)
 
     def _subscribe(self, word: bytes, argv: list) -> cython.int:
@@ -683,6 +721,12 @@ class RedisClient(Client):
         if self.subscriber is not None and argv[0] == b"RESET":
             self.subscriber.leave_all()
         result = answer(argv, session, flow.facts)
+        if result.effect == Effect.REPLY_ON or argv[0] == b"RESET":
+            self.muting = ALOUD
+        elif result.effect == Effect.REPLY_OFF:
+            self.muting = MUTE
+        elif result.effect == Effect.REPLY_SKIP and self.muting == ALOUD:
+            self.muting = SKIP_NEXT
         self.say(result.reply)
         flow.note_refusal(result.reply)
         if session.is_stranger != was_stranger:

@@ -28,7 +28,8 @@ class Stranger:
 
     # As a client without a connection of its own.
     link = None
-    in_multi = watching = waits_at_node = False
+    in_multi = watching = touched = waits_at_node = False
+    queued = -1
 
     def __init__(self, client: Any) -> None:
         self.client = client  # a RedisClient, which makes us
@@ -58,6 +59,10 @@ class Stranger:
         self.client.flow.note_refusal(reply)
         self.client.say(reply)
         return DONE
+
+    def end_wait(self, *, with_error: bool = False) -> bool:
+        """It waits for nothing."""
+        return False
 
     def client_lost(self) -> None:
         """The client has gone."""

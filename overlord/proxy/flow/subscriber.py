@@ -162,6 +162,11 @@ class Subscriber:
         """How many names it listens to."""
         return sum(map(len, self.topics))
 
+    def numbers(self) -> tuple[int, int, int]:
+        """How many channels, patterns and shard channels it listens to."""
+        channels, patterns, shards = map(len, self.topics)
+        return channels, patterns, shards
+
     def _forget_if_idle(self) -> None:
         if self._asking is None and not self.total():
             self.client.subscriber = None

@@ -83,7 +83,10 @@ def test_whoever_is_served_is_documented() -> None:
         (Kind.MSET, {b"MSET"}),
         (
             Kind.CONTAINER,
-            {b"FUNCTION", b"MEMORY", b"OBJECT", b"PUBSUB", b"SCRIPT", b"XGROUP", b"XINFO"},
+            {
+                *(b"ACL", b"CONFIG", b"FUNCTION", b"LATENCY", b"MEMORY", b"OBJECT", b"PUBSUB"),
+                *(b"SCRIPT", b"SLOWLOG", b"XGROUP", b"XINFO"),
+            },
         ),
         (Kind.SCAN, {b"SCAN"}),
         (Kind.PUBLISH, {b"PUBLISH", b"SPUBLISH"}),
