@@ -206,6 +206,19 @@ class ClusterConfig:
     and a connection that nobody has is closed. A wait at a node is not idle. A number is milliseconds.
     """
 
+    max_subscriptions: Annotated[int, Between(1, 10_000_000)] = 10_000
+    """
+    Channels, patterns and shard channels together that one client may listen to. Asking for more is
+    answered with an error. Each costs memory, which counts for `max_memory`.
+    """
+
+    subscription_ping: Duration = Seconds(10.0)
+    """
+    How long the connection over which a node tells what is published may be silent: then the node is
+    asked whether it is there, and `read_timeout` later the connection is given up and made anew. Where
+    nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
+    """
+
     ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
     """Unanswered pings after which a node would be ejected. Without effect in this version."""
 
@@ -273,6 +286,23 @@ class ClusterConfig:
     """
     Bytes of one request with all its arguments. 1GiB is the `client-query-buffer-limit` of Redis;
     it has to be above `max_arg_size` for the largest values to fit.
+    """
+
+    unauthenticated_max_args: Annotated[int, Between(3, 2**31 - 1)] = 10
+    """
+    As `max_args`, for a client that has not given the `password` yet: whoever can connect may have us
+    keep this much. 10 is what Redis takes.
+    """
+
+    unauthenticated_max_arg_size: Annotated[Bytes, Between(64, 4 * GIB)] = Bytes(16 * KIB)
+    """
+    As `max_arg_size`, for a client that has not given the `password` yet. 16KiB is what Redis takes.
+    """
+
+    unauthenticated_max_buffer: Annotated[Bytes, Between(4 * KIB, 4 * GIB)] = Bytes(1 * MIB)
+    """
+    Bytes that may wait, in and out, for a client that has not given the `password` yet. One that reads
+    none of the errors it gets is closed when there are more. 1MiB are 25,000 of them.
     """
 
     max_command_names: Annotated[int, Between(1, 65536)] = 1024
@@ -439,6 +469,12 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
+    if (
+        len(cluster.password.encode(errors="surrogateescape"))
+        > cluster.unauthenticated_max_arg_size
+    ):
+        what = "must have room for the password, or nobody could give it"
+        yield Problem(f"{where}.unauthenticated_max_arg_size", what)
     if cluster.window_start > cluster.window_max:
         yield Problem(
             f"{where}.window_start",

@@ -125,11 +125,15 @@ class ProxyService(Service):
     ) -> Cluster:
         admission = Admission(config.max_connections, self._admission)
         flow = flow_of(config, outbox, admission, self._proxy.max_memory)
+        flow.facts.client_timeout = self._proxy.read_timeout
         factory = ClientConnFactory(flow, carriage, admission, next_number)
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
         cluster = Cluster(config, flow, factory, pools, self._proxy.backlog, self._reactor)
         flow.dial = cluster.open
         flow.pins.dial = cluster.open_once
+        flow.channels.dial = cluster.open_listening
+        flow.channels.hang_up = cluster.close_listening
+        flow.channels.tell = cluster.tell_of_channels
         return cluster
 
     def _sweep(self, look: Callable[[], None], shortest: float, longest_interval: float) -> None:
@@ -153,14 +157,25 @@ class ProxyService(Service):
         clusters = self._configs
         return min(
             (
-                min(each.read_timeout, each.write_timeout, each.pin_idle_timeout)
+                min(
+                    each.read_timeout,
+                    each.write_timeout,
+                    each.pin_idle_timeout,
+                    each.subscription_ping,
+                )
                 for each in clusters
             ),
             default=0,
         )
 
     def _shortest_client_timeout(self) -> float:
-        timeouts = (self._proxy.read_timeout, self._proxy.write_timeout)
+        proxy = self._proxy
+        timeouts = (
+            proxy.read_timeout,
+            proxy.write_timeout,
+            proxy.first_request_timeout,
+            proxy.partial_request_timeout,
+        )
         return min((timeout for timeout in timeouts if timeout), default=0)
 
     def _look_at_nodes(self) -> None:
@@ -172,7 +187,14 @@ class ProxyService(Service):
     def _look_at_clients(self) -> None:
         now, proxy = self._reactor.seconds(), self._proxy
         for cluster in self._clusters:
-            cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
+            cluster.factory.sweep_beginners(
+                now,
+                proxy.first_request_timeout,
+                proxy.partial_request_timeout,
+                proxy.partial_request_progress,
+            )
+            if proxy.read_timeout or proxy.write_timeout:
+                cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, drain, close everything; the second call waits for the first."""

@@ -30,6 +30,10 @@ def uses_every_kind_of_connection(proxy: OverlordProxy, key: bytes, connect: Con
     assert client.call("GET", key) == Status(b"QUEUED")
     assert client.call("EXEC") == [b"v"]
     assert isinstance(client.call("DBSIZE"), int)
+    listener = connect(proxy)
+    assert listener.call("SUBSCRIBE", key) == [b"subscribe", key, 1]
+    assert client.call("PUBLISH", key, "news") == 1
+    assert listener.read() == [b"message", key, b"news"]
 
 
 def test_every_connection_to_a_node_is_logged_in(
@@ -151,7 +155,7 @@ def test_a_password_that_changes_at_the_node_ends_nothing_that_is_connected(
 def test_nothing_that_is_printed_holds_a_password(start_server: Start, connect: Connect) -> None:
     """Neither the check of the configuration, nor the log of what is for developers."""
     node = start_server(password=PASSWORD)
-    proxy = OverlordProxy([node.address], node_password=PASSWORD)
+    proxy = OverlordProxy([node.address], node_password=PASSWORD, password="client-s3cret")
     try:
         checked = subprocess.run(
             [*proxy.command(), "--test"],
