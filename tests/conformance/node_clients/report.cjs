@@ -3,6 +3,12 @@ const { READ, SEED } = require("./seed.cjs");
 
 const PATIENCE = 4000; // milliseconds for one call
 
+// The errors within an error: a list in one version of a library, a generator in the next.
+const messagesOf = (error) => {
+  const found = typeof error.errors === "function" ? error.errors() : error.errors;
+  return found ? [...found].map((each) => each.message) : undefined;
+};
+
 // What came of a call: its reply, its error, or that there was neither.
 const outcomeOf = async (call) => {
   let timer;
@@ -16,7 +22,7 @@ const outcomeOf = async (call) => {
       const said = error.message || String(error);
       return error instanceof TypeError || error instanceof RangeError
         ? { misused: said } // the library itself, before anything was sent
-        : { error: said, lines: error.errors?.map((each) => each.message) };
+        : { error: said, lines: messagesOf(error) };
     }
   })();
   const outcome = await Promise.race([came, late]);
@@ -33,10 +39,12 @@ exports.run = async (calls, { ask, connect, leave }) => {
     const outcome = await outcomeOf(() => call(client));
     await leave(client);
     const left = {};
-    for (const key of (await ask(["KEYS", "*"])).sort()) {
-      const type = await ask(["TYPE", key]);
-      left[key] = READ[type] ? await ask(READ[type](key)) : type;
-    }
+    const keys = (await ask(["KEYS", "*"])).sort();
+    const types = await Promise.all(keys.map((key) => ask(["TYPE", key])));
+    const values = await Promise.all(
+      keys.map((key, i) => (READ[types[i]] ? ask(READ[types[i]](key)) : types[i])),
+    );
+    keys.forEach((key, i) => (left[key] = values[i]));
     results[name] = { ...outcome, left };
   }
   return results;
