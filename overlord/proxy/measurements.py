@@ -109,7 +109,7 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             yield Measurement(
                 "overlord_proxy_node_pins",
                 {**at, "use": use},
-                flow.pins.used[node.index, blocking],
+                flow.pins.used[node, blocking],
                 "gauge",
                 "Connections to a node that one client has for itself.",
             )

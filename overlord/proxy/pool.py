@@ -36,20 +36,21 @@ ATTEMPT_DELAY = 0.05
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class DialledEndpoint:
-    """Dials a node for one link, within `timeout` seconds, and tells the link how it went."""
+    """Dials a node for one link, within `timeout()` seconds, and tells the link how it went."""
 
-    endpoint: IStreamClientEndpoint
+    endpoint: Callable[[], IStreamClientEndpoint]
+    """Asked each time, as `timeout` is: the configuration may have changed."""
     link: RedisLink
     reactor: Any
-    timeout: float
+    timeout: Callable[[], float]
     """For the whole: the endpoint's own begins anew with each address of a name."""
     told: Callable[[], None]
     """Called after each failure."""
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         self.link.dialing()
-        dialled: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
-        dialled.addTimeout(self.timeout, self.reactor, onTimeoutCancel=_dialled_for_too_long)
+        dialled: Deferred[IProtocol] = self.endpoint().connect(protocolFactory)
+        dialled.addTimeout(self.timeout(), self.reactor, onTimeoutCancel=_dialled_for_too_long)
         dialled.addErrback(self._failed)
         return dialled
 
@@ -78,6 +79,8 @@ class Pool:
     carriage: Carriage
     log = Logger()
     is_up: bool = field(default=False, init=False)
+    is_retired: bool = field(default=False, init=False)
+    """The configuration has the node no more, so its coming and going is no news."""
     _was_up: bool | None = field(default=None, init=False)
     _lacks_resp3: bool = field(default=False, init=False)
     _services: dict[Link, ClientService] = field(factory=dict, init=False)
@@ -88,23 +91,14 @@ class Pool:
         """Open a link, and keep it open; does nothing for one that is kept already."""
         if link in self._services:
             return
-        cluster = self.cluster
-        endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, cluster.dial_timeout, self._look
-        )
-        policy = backoffPolicy(
-            initialDelay=cluster.redial_delay,
-            maxDelay=cluster.redial_max_delay,
-            factor=2.0,
-            jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
-        )
+        endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         link.changed = self._look
         link.greeted = lambda accepted: self._greeted(link, accepted)
         service = ClientService(
             endpoint,
             NodeConnFactory(link, self.carriage),
             # Not the service's own count: it takes a connection for a success, whoever answers there.
-            retryPolicy=lambda _: policy(max(link.dials_failed - 1, 0)),
+            retryPolicy=lambda _: self._delay(max(link.dials_failed - 1, 0)),
             clock=self.reactor,
         )
         self._services[link] = service
@@ -112,9 +106,7 @@ class Pool:
 
     def open_once(self, link: RedisLink) -> None:
         """Open a link that is not kept open: a failure or a loss is its end."""
-        endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, self.cluster.dial_timeout, self._look
-        )
+        endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         dialled = endpoint.connect(NodeConnFactory(link, self.carriage))
         self._dialled.add(dialled)
 
@@ -138,6 +130,20 @@ class Pool:
             self.reactor, host, port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
+    def _timeout(self) -> float:
+        return self.cluster.dial_timeout
+
+    def _delay(self, failures: int) -> float:
+        """Seconds until the next attempt, after so many that failed."""
+        cluster = self.cluster
+        policy = backoffPolicy(
+            initialDelay=cluster.redial_delay,
+            maxDelay=cluster.redial_max_delay,
+            factor=2.0,
+            jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
+        )
+        return policy(failures)
+
     def _greeted(self, link: RedisLink, accepted: bool) -> None:
         """
         A node has answered HELLO 3.
@@ -157,7 +163,7 @@ class Pool:
     def _look(self) -> None:
         """A link has changed: say so if the node has come or gone with it."""
         self.is_up = any(link.is_ready() for link in self._services if link.protocol == 2)
-        if self.is_up == self._was_up:
+        if self.is_up == self._was_up or self.is_retired:
             return
         first, self._was_up = self._was_up is None, self.is_up
         if not self.is_up:
@@ -176,12 +182,15 @@ class Pool:
                 state="up" if first else "back",
             )
 
-    async def close(self) -> None:
+    async def close(self, why: str = "the proxy stops") -> None:
         """Close all connections, and dial no more."""
         for dialled in list(self._dialled):
             dialled.cancel()
-        self._was_up = False  # no news about what we end ourselves
+        self.is_retired = True  # no news about what we end ourselves
         services, self._services = self._services, {}
+        stopping = []
         for link, service in services.items():
-            link.close(ABORTING, "the proxy stops")
-            await service.stopService()
+            link.close(ABORTING, why)
+            stopping.append(service.stopService())
+        for each in stopping:
+            await each

@@ -88,6 +88,8 @@ class StatService(Service):
     reactor: Any
     """Of which the site needs IReactorTCP and IReactorTime."""
     bounds: StatBounds
+    remark: Callable[[], str] = lambda: ""
+    """What `/healthz` says besides, in a line; nothing when there is nothing to say."""
     is_leaving: bool = field(default=False, init=False)
     """Whether `/healthz` tells load balancers to go elsewhere."""
     site: "StatSite" = field(init=False)
@@ -158,7 +160,10 @@ class StatService(Service):
         return pages
 
     def _health(self, _: Request) -> Answer:
-        return (503, TEXT, b"leaving\n") if self.is_leaving else (200, TEXT, b"ok\n")
+        if self.is_leaving:
+            return 503, TEXT, b"leaving\n"
+        remark = self.remark()
+        return 200, TEXT, f"ok\n{remark}\n".encode() if remark else b"ok\n"
 
     def _metrics(self, registry: CollectorRegistry, request: Request) -> Answer:
         encode, content_type = choose_encoder(request.getHeader("accept") or "")

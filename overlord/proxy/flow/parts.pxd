@@ -14,6 +14,10 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Waits:
+    WAITING = 1
+    SETTLING = 2
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -32,6 +36,8 @@ cdef class Split(Pending):
     cdef bint failed
     cdef list parts
     cdef Py_ssize_t node
+    cdef Py_ssize_t nodes
+    cdef int mark
     cdef bytearray owners
     cdef Py_ssize_t count
 
@@ -49,7 +55,7 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef public object pin
-    cdef bint waits
+    cdef int waits
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -97,6 +103,7 @@ cdef class Link(Stream):
 cdef class Node:
     cdef readonly Flow flow
     cdef readonly int index
+    cdef public bint is_retired
     cdef readonly str label
     cdef readonly str address
     cdef readonly list links
@@ -115,6 +122,7 @@ cdef class Node:
     cdef Link _detour(self, Client client, list links, Link preferred)
     cdef bint is_up(self)
     cpdef bytes refusal(self)
+    cpdef Py_ssize_t open_requests(self)
 
 cdef class Flow:
     cdef readonly str name
@@ -153,4 +161,5 @@ cdef class Flow:
     cdef bint greet_nodes
     cdef Py_ssize_t max_memory
     cdef int ping_row
+    cdef object commands
     cpdef bint over_budget(self, Py_ssize_t more)

@@ -30,7 +30,9 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
         NO,
+        SETTLING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -55,7 +57,9 @@ else:
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
         NO,
+        SETTLING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -108,6 +112,21 @@ class RedisClient(Client):
         """Whether the next request may be taken up now, or has to wait."""
         return self.in_flight < self.limit() and not self.has_unread() and not self.waits
 
+    def has_settled(self) -> cython.bint:
+        """Whether it waited for what was asked before the nodes changed, and may go on now."""
+        if self.waits & SETTLING and self.in_flight == 0:
+            self.waits &= ~SETTLING
+            return self.may_take_up()
+        return False
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed: what comes next is held to the new ones."""
+        limits = self.flow.limits
+        self.scanner.set_bounds(
+            limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
+        )
+        self.window = min(self.window, limits.window_max)
+
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
@@ -119,7 +138,7 @@ class RedisClient(Client):
             return end
         self.blocked = False
         while at < end:
-            if not self.may_take_up():
+            if not self.may_take_up() and not self.has_settled():
                 self.blocked = True
                 if self.in_flight >= self.flow.window_max:
                     self.flow.hit("window_max")
@@ -306,7 +325,7 @@ class RedisClient(Client):
     def _wait_for_place(self, link: Link) -> cython.int:
         """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
         self.flow.hit("node_pipe_count")
-        self.waits = True
+        self.waits |= WAITING
         link.waiters.append(self)
         return 0
 
@@ -435,6 +454,8 @@ class RedisClient(Client):
         split: Split = Split(JOIN_CURSOR, 0)
         place = place_of(argv[1], len(flow.nodes), flow.scan_mark)
         split.node = place.node
+        split.nodes = len(flow.nodes)
+        split.mark = flow.scan_mark
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
         return self._ask_each(split, [flow.nodes[place.node]], frame)
 
@@ -618,7 +639,7 @@ class RedisClient(Client):
         if argv[0] == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
             known = flow.knows_resp3()
             if known == UNKNOWN:
-                self.waits = True
+                self.waits |= WAITING
                 flow.protocol_waiters.append(self)
                 return 0
             if known == NO:

@@ -31,6 +31,9 @@ class StandIn(Service):
     def __init__(self, clusters, config, reactor):
         self.clusters, self.config = clusters, config
 
+    async def apply(self, clusters):
+        """Serve others."""
+
     def measurements(self):
         return [Measurement("overlord_x", {}, 1, "gauge", "Help.")]
 
