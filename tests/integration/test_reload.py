@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -357,10 +357,10 @@ def test_what_does_not_end_is_ended_after_drain_timeout(
 
 
 @pytest.fixture
-def watching(start_proxy: Start, servers: list[RedisServer]) -> Iterator[OverlordProxy]:
+def watching(start_proxy: Start, servers: list[RedisServer]) -> OverlordProxy:
     """A proxy that watches its file."""
     table = {"reload_interval": "50ms"}
-    yield start_proxy([servers[0].address], proxy=table, arguments=["--reload"])
+    return start_proxy([servers[0].address], proxy=table, arguments=["--reload"])
 
 
 def _text(proxy: OverlordProxy, bound: int) -> str:
