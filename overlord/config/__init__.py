@@ -11,7 +11,7 @@ What comes out is true: no other room checks it again. The rows of a problem and
 `file: table.key: what would be right, not what is there`.
 """
 
-from overlord.config.address import TcpAddress, UnixAddress, stat_address
+from overlord.config.address import Address, TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
 from overlord.config.difference import ClusterChange, Difference, Moves, difference, moves
@@ -29,6 +29,7 @@ from overlord.config.server import ServerConfig
 from overlord.config.units import Bytes, Seconds
 
 __all__ = [
+    "Address",
     "Bytes",
     "ClusterChange",
     "ClusterConfig",

@@ -41,6 +41,13 @@ class TcpAddress:
         """The same host with another port, such as the one that the kernel chose."""
         return TcpAddress(self.host, port)
 
+    def is_same(self, other: "Address") -> bool:
+        """Whether both are one place, however they are written; port 0 is none yet."""
+        if not isinstance(other, TcpAddress) or self.port != other.port or self.port == 0:
+            return False
+        here, there = _ip(self.host), _ip(other.host)
+        return here == there or {here, there} == _WILDCARDS
+
     def overlaps(self, other: "Address") -> bool:
         """Whether the kernel would refuse one of the two because of the other."""
         if not isinstance(other, TcpAddress) or self.port != other.port or self.port == 0:
@@ -57,6 +64,10 @@ class UnixAddress:
     """The path of a unix socket to listen on."""
 
     path: str
+
+    def is_same(self, other: "Address") -> bool:
+        """Whether both are the same file."""
+        return self.overlaps(other)
 
     def overlaps(self, other: "Address") -> bool:
         """Whether both are the same file."""

@@ -5,9 +5,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from attrs import field, frozen
+from attrs import asdict, evolve, field, frozen
 
-from overlord.config.address import Address, tcp_address, unix_address
+from overlord.config.address import Address, TcpAddress, tcp_address, unix_address
+from overlord.config.login import OF_CLIENTS, OF_NODES, password_from
 from overlord.config.problem import Problem
 from overlord.config.server import ServerConfig
 from overlord.config.units import (
@@ -113,10 +114,44 @@ class ClusterConfig:
     """
 
     redis_auth: Secret = field(default=Secret(""), repr=False)
+    """The password of the nodes, as the Go program calls it: another name of `node_password`."""
+
+    node_username: str = ""
     """
-    The password of the nodes. This version cannot log in to nodes, and refuses any but the empty
-    one.
+    The user that we log in to the nodes as, where they have users (Redis 6 and later). Empty: the
+    default user, as with `requirepass`. Needs a password beside it.
     """
+
+    node_password: Secret = field(default=Secret(""), repr=False)
+    """
+    The password that every connection to a node begins with, in an `AUTH`. Empty: none is sent. Better
+    not written here, where others may read it: see the next two keys. At most one of the four is given.
+    """
+
+    node_password_file: str = ""
+    """
+    The absolute path of a file that holds the password of the nodes, in one line. It is read when the
+    configuration is.
+    """
+
+    node_password_env: str = ""
+    """The variable of the environment that holds the password of the nodes."""
+
+    password: Secret = field(default=Secret(""), repr=False)
+    """
+    The password that clients have to give, with `AUTH` or `HELLO`, before anything else, as with
+    `requirepass` of Redis; the only user is `default`. Empty: everybody who can connect may do
+    everything. At most one of this key and the next two is given.
+    """
+
+    password_file: str = ""
+    """
+    The absolute path of a file that holds the password of the clients, in one line. It is read when
+    the configuration is.
+    """
+
+    password_env: str = ""
+    """The variable of the environment that holds the password of the clients."""
 
     dial_timeout: Duration = Seconds(1.0)
     """
@@ -309,6 +344,24 @@ class ClusterConfig:
         return self.node_pipe_count**2 * 16
 
 
+def with_passwords(cluster: ClusterConfig, where: str) -> tuple[ClusterConfig, list[Problem]]:
+    """
+    The cluster with `password` and `node_password` as their other keys name them, and what is wrong with these.
+
+    Files and the environment are looked at here, and never again: a cluster whose password has changed
+    is another cluster to whoever compares the two.
+    """
+    values = asdict(cluster, recurse=False)
+    node_password, found = password_from(OF_NODES, values, where)
+    password, wrong = password_from(OF_CLIENTS, values, where)
+    if cluster.node_username and not node_password and not found:
+        what = (
+            "must have a password beside it (node_password_file, node_password_env, node_password)"
+        )
+        found.append(Problem(f"{where}.node_username", what))
+    return evolve(cluster, node_password=node_password, password=password), found + wrong
+
+
 def problems(clusters: Sequence[ClusterConfig]) -> list[Problem]:
     """What is wrong between the keys of each cluster, and between clusters."""
     found: list[Problem] = []
@@ -362,6 +415,13 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
         yield Problem(
             f"{where}.slowlog_slower_than", "has no effect in this version: there is no slow log"
         )
+    address = cluster.listen
+    if isinstance(address, TcpAddress) and address.is_open and not cluster.password:
+        what = (
+            f"is {str(address)!r}, which other machines may reach, and there is no password: whoever"
+            " connects can read and change everything (password_file, or listen on 127.0.0.1)"
+        )
+        yield Problem(f"{where}.listen_addr", what)
 
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
@@ -379,9 +439,6 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
-    if cluster.redis_auth:
-        what = "must be empty, because this version cannot log in to nodes"
-        yield Problem(f"{where}.redis_auth", what)
     if cluster.window_start > cluster.window_max:
         yield Problem(
             f"{where}.window_start",

@@ -17,7 +17,7 @@ OTHER_CLUSTER = ("name", "cache_type")
 """Keys with other values of which a cluster is another one: it goes, and the other one comes."""
 RING = ("hash_method", "hash_distribution", "hash_tag", "hash_compat", "empty_hash_tag")
 """Keys that decide, with labels and weights, which node a key belongs to."""
-CONNECTIONS = ("node_connections", "greet_nodes", "redis_auth")
+CONNECTIONS = ("node_connections", "greet_nodes", "node_username", "node_password")
 """Keys that a connection to a node is made with: what is connected already does not have their new value."""
 
 

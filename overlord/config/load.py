@@ -7,7 +7,13 @@ from typing import Any, Generic, TypeVar
 from attrs import field, frozen
 
 from overlord.config import upstream
-from overlord.config.cluster import ClusterConfig, problems, remarks, server_problems
+from overlord.config.cluster import (
+    ClusterConfig,
+    problems,
+    remarks,
+    server_problems,
+    with_passwords,
+)
 from overlord.config.problem import Problem, no_such_key, shown
 from overlord.config.proxy import ProxyConfig, ProxyTable, proxy_problems
 from overlord.config.server import ServerConfig, server
@@ -132,6 +138,8 @@ def _read_cluster(raw: object, where: str) -> _ReadCluster:
     table, found = folded(raw, [*keys_of(ClusterConfig), *upstream.CLUSTER_KEYS], where)
     table, warnings = upstream.cluster_in_our_words(table, where)
     config, wrong, unread = structured(table, ClusterConfig, where, _STAND_INS)
+    found += wrong
+    config, wrong = with_passwords(config, where)
     found += wrong
     if "servers" in unread and isinstance(servers := table.get("servers"), list) and servers:
         # Those that could be read are compared all the same.

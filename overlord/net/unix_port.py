@@ -137,3 +137,32 @@ class UnixEndpoint:
         port = UnixPort(os.fsencode(self.path), factory, self.backlog, reactor=self.reactor)
         port.startListening()
         return port
+
+
+class InheritedUnixPort(UnixPort):
+    """
+    Accepts from a unix socket that somebody else has bound, and keeps.
+
+    Twisted's would give its file another mode, shut the socket down for its owner at the end, and remove
+    the file.
+    """
+
+    _shouldShutdown = False
+
+    @classmethod
+    def of(cls, reactor: Any, descriptor: int, factory: IProtocolFactory) -> "InheritedUnixPort":
+        """The port of this descriptor, which stays open beside it."""
+        port: InheritedUnixPort = cls._fromListeningDescriptor(reactor, descriptor, factory)
+        port.startListening()
+        return port
+
+    def startListening(self) -> None:
+        listener: Any = self._preexistingSocket
+        factory: Any = self.factory
+        self._preexistingSocket = None
+        factory.doStart()
+        self.socket = listener
+        self.fileno = listener.fileno  # type: ignore[method-assign]  # as Twisted's does
+        self.numberAccepts = 100
+        self.connected = True
+        self.startReading()

@@ -6,6 +6,7 @@ Where requests meet nodes. `flow` decides, without I/O; the files around it move
 
     pool            opens the links to one node, and opens them again
     cluster         all of this for one cluster, and its listener
+    inherited       sockets that systemd has opened for it
     service         all clusters of a process: start, timeouts, drain
     command_names   whether a configuration names commands that there are
     facts           what the proxy says about itself to clients

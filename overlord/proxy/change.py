@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from overlord.config import (
+    Address,
     ClusterChange,
     ClusterConfig,
     Difference,
@@ -30,6 +31,7 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, moved_share
 from overlord.net.thread import in_thread
 from overlord.proxy.cluster import Cluster, ring_of
+from overlord.proxy.inherited import inherited_sockets
 from overlord.proxy.listener import Listener
 
 log = Logger()
@@ -121,8 +123,8 @@ async def apply_difference(
     new = [*stay, *came]
     configs = [changes[id(c.config)].new if id(c.config) in changes else c.config for c in new]
     plan = moves(
-        [(cluster.config.name, cluster.config.listen) for cluster in old],
-        [(config.name, config.listen) for config in configs],
+        [(cluster.config.name, _place(cluster.config)) for cluster in old],
+        [(config.name, _place(config)) for config in configs],
     )
     before = [listener for cluster in old if (listener := cluster.listener) is not None]
     unused = [before[index] for index in plan.closed]
@@ -180,6 +182,12 @@ def _change_safely(cluster: Cluster, change: ClusterChange, lookup: Lookup) -> N
         cluster.change(change, lookup.rings.get(change.new.name))
     except Exception:  # noqa: BLE001  # the others have to change all the same
         log.failure("cluster {cluster} cannot be changed", cluster=cluster.config.name)
+
+
+def _place(config: ClusterConfig) -> Address:
+    """Where it really listens: systemd may have opened another address for it."""
+    passed = inherited_sockets().find(config.name, config.listen)
+    return config.listen if passed is None else passed.address
 
 
 def _turn(reactor: Any) -> Deferred[None]:

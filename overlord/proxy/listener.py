@@ -16,6 +16,7 @@ from overlord.config import TcpAddress, UnixAddress
 from overlord.errors import CannotListen
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.frontend import ClientConnFactory
+from overlord.proxy.inherited import Inherited, InheritedSockets, inherited_sockets
 
 
 @define(eq=False, slots=False)
@@ -33,6 +34,8 @@ class Listener(Factory):
     reactor: Any
     backlog: int
     """Clients that may wait to be accepted."""
+    inherited: InheritedSockets = field(factory=inherited_sockets)
+    """Sockets that systemd has opened for us."""
     port: IListeningPort | None = field(default=None, init=False)
     """What listens, once it does."""
     noisy = False
@@ -53,19 +56,25 @@ class Listener(Factory):
             raise CannotListen(self.address, f"cluster {self.cluster!r}", error) from error
         self.port = outcome[0]
         self.log.info(
-            "cluster {cluster} listens on {address}, nodes: {nodes}",
+            "cluster {cluster} listens on {address}{how}, nodes: {nodes}",
             cluster=self.cluster,
             address=str(self.bound),
+            how="" if self._passed() is None else " (opened by systemd)",
             nodes=nodes,
         )
 
     def _endpoint(self) -> IStreamServerEndpoint:
         address = self.address
+        if (passed := self._passed()) is not None:
+            return passed.endpoint(self.reactor, self.backlog)
         if isinstance(address, UnixAddress):
             return UnixEndpoint(self.reactor, address.path, self.backlog)
         description = f"{address.endpoint}:backlog={self.backlog}"
         endpoint: IStreamServerEndpoint = serverFromString(self.reactor, description)
         return endpoint
+
+    def _passed(self) -> Inherited | None:
+        return self.inherited.find(self.cluster, self.address)
 
     @property
     def cluster(self) -> str:
@@ -75,6 +84,8 @@ class Listener(Factory):
     @property
     def bound(self) -> TcpAddress | UnixAddress:
         """Where it really listens: with port 0 the system chose."""
+        if (passed := self._passed()) is not None:
+            return passed.address
         if self.port is None or not isinstance(self.address, TcpAddress) or self.address.port:
             return self.address
         taken: Any = self.port.getHost()

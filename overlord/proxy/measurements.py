@@ -115,6 +115,7 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             )
         for name, value, text in (
             ("node_connections", ready, "Connections to a node that are ready."),
+            ("node_login_refused", bool(node.login_refused), "1: it refuses our login."),
             ("node_in_flight", waiting, "Requests that a node has not answered yet."),
         ):
             yield Measurement(f"overlord_proxy_{name}", at, value, "gauge", text)

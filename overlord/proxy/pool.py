@@ -82,6 +82,7 @@ class Pool:
     is_retired: bool = field(default=False, init=False)
     """The configuration has the node no more, so its coming and going is no news."""
     _was_up: bool | None = field(default=None, init=False)
+    _was_refused: str = field(default="", init=False)
     _lacks_resp3: bool = field(default=False, init=False)
     _services: dict[Link, ClientService] = field(factory=dict, init=False)
 
@@ -161,32 +162,48 @@ class Pool:
             service.stopService()
 
     def _look(self) -> None:
-        """A link has changed: say so if the node has come or gone with it."""
+        """A link has changed: say so if the node has come or gone with it, or lets us in no more."""
         self.is_up = any(link.is_ready() for link in self._services if link.protocol == 2)
-        if self.is_up == self._was_up or self.is_retired:
+        if not self._services or self.is_retired:  # no news about what we end ourselves
             return
-        first, self._was_up = self._was_up is None, self.is_up
+        node = next(iter(self._services)).node
+        refused = node.login_refused
+        if self.is_up == self._was_up and refused == self._was_refused:
+            return
+        first, was_up = self._was_up is None, self._was_up
+        self._was_up, self._was_refused = self.is_up, refused
         if not self.is_up:
-            trouble = next(iter(self._services)).node.trouble
             self.log.warn(
                 "node {node} of cluster {cluster} is down: {trouble}",
                 node=self.server.label,
                 cluster=self.cluster.name,
-                trouble=trouble,
+                trouble=node.trouble,
             )
-        else:
+        elif refused:
+            self.log.warn(
+                "node {node} of cluster {cluster} lets new connections of ours in no more: {why}",
+                node=self.server.label,
+                cluster=self.cluster.name,
+                why=refused,
+            )
+        elif not was_up:
             self.log.info(
                 "node {node} of cluster {cluster} is {state}",
                 node=self.server.label,
                 cluster=self.cluster.name,
                 state="up" if first else "back",
             )
+        else:
+            self.log.info(
+                "node {node} of cluster {cluster} lets new connections of ours in again",
+                node=self.server.label,
+                cluster=self.cluster.name,
+            )
 
     async def close(self, why: str = "the proxy stops") -> None:
         """Close all connections, and dial no more."""
         for dialled in list(self._dialled):
             dialled.cancel()
-        self.is_retired = True  # no news about what we end ourselves
         services, self._services = self._services, {}
         stopping = []
         for link, service in services.items():

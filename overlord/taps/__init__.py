@@ -4,4 +4,5 @@ What `twistd` needs of each service: its options, and how it is made of its part
     proxy    the options of `twistd overlord-proxy`, and the proxy with its metrics
     trial    what can be found out before the start: addresses, paths
     daemon   exit codes, signals, and a start that fails in one sentence
+    notify   what systemd is told: serving, stopping
 """

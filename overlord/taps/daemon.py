@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, Logger
 
 from overlord.errors import StartFailed
+from overlord.taps.notify import Notifier
 from overlord.telemetry import logs
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -52,6 +53,8 @@ class Daemon(Service):
     """Called for SIGHUP."""
     leaving: Callable[[], None] = lambda: None
     """Called when stopping begins."""
+    notifier: Notifier = field(factory=Notifier.of_environment)
+    """Whom to tell when we serve, and when we stop."""
     log = Logger()
     _started: list[IService] = field(factory=list, init=False)
     _is_leaving: bool = field(default=False, init=False)
@@ -76,12 +79,15 @@ class Daemon(Service):
         except StartFailed as error:
             self._give_up(str(error))
         self.started()
+        # Before that, what listens accepts nobody.
+        self.reactor.callWhenRunning(self.notifier.ready)
         if _early_hangups:
             _early_hangups.clear()
             self.reactor.callWhenRunning(self._hang_up)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self.notifier.stopping()
         self.leaving()
         return Deferred.fromCoroutine(self._leave())
 

@@ -22,6 +22,7 @@ from overlord.config import (
     stat_address,
 )
 from overlord.errors import ConfigError
+from overlord.proxy.inherited import inherited_sockets
 from overlord.taps import trial
 from overlord.taps.daemon import Daemon, keep_hangups, tell
 from overlord.taps.files import Files, FileWatch, Reader
@@ -73,6 +74,7 @@ def makeService(options: "Options") -> Daemon:
         started=lambda: announce(main, len(options.clusters)),
         hangup=lambda: reload.ask("got SIGHUP"),
     )
+    reload.began, reload.ended = daemon.notifier.reloading, daemon.notifier.ready
     if options.stat is not None:
         table = options.proxy.proxy
         numbers = registry(
@@ -129,9 +131,11 @@ def version() -> Iterable[Measurement]:
 
 
 def listeners(clusters: Sequence[ClusterConfig], stat: TcpAddress | None) -> list[trial.Wanted]:
-    """Every address that a start would listen on."""
+    """Every address that a start would listen on, and that nobody has opened for us."""
     wanted = []
     for cluster in clusters:
+        if inherited_sockets().find(cluster.name, cluster.listen) is not None:
+            continue
         at, whose = cluster.listen, f"cluster {cluster.name!r}"
         host, port = (at.path, None) if isinstance(at, UnixAddress) else (at.host, at.port)
         wanted.append(trial.Wanted(host, port, whose))
@@ -276,7 +280,8 @@ class Options(usage.Options):
             self.watch = FileWatch(self.reader.absolute().cluster)  # before it is read
         self.files = self.reader.read()
         self.clusters, self.proxy = self.files.clusters, self.files.proxy
-        self.stat, self.warnings = self.proxy.stat_address, self.files.warnings
+        self.stat = self.proxy.stat_address
+        self.warnings = (*self.files.warnings, *inherited_sockets().warnings(self.clusters))
 
     def _is_attached(self) -> bool:
         """Whether the process will stay at its terminal."""

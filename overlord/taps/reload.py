@@ -53,6 +53,10 @@ class Reload(Service):
     watch: FileWatch | None = None
     interval: float = 1.0
     """Seconds between two looks at the watched file."""
+    began: Callable[[], None] = lambda: None
+    """Called when a reload begins."""
+    ended: Callable[[], None] = lambda: None
+    """Called when it has ended, however it did."""
     problems: tuple[str, ...] = field(default=(), init=False)
     """Why the last reload was refused; empty when it was not."""
     results: Counter[str] = field(factory=Counter, init=False)
@@ -98,9 +102,12 @@ class Reload(Service):
             self._under_way.addBoth(self._done)
 
     async def _reload_until_done(self) -> None:
+        self.began()
         while self._is_asked and self.running:
             self._is_asked = False
             await self._reload()
+        if self.running:
+            self.ended()
 
     def _done(self, _: object) -> None:
         self._under_way = None

@@ -10,6 +10,7 @@ Both observers can also be named to twistd: `twistd --logger overlord.telemetry.
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -97,7 +98,8 @@ class File:
 
     It grows until somebody calls `rotate`, as SIGUSR1 makes the proxy do. Two ways are served: nobody
     else touches the file, then it becomes `path.1` (and `path.1` becomes `path.2`, ...); or a program
-    such as logrotate has moved it away, then it is made anew.
+    such as logrotate has moved it away, then it goes on in the one that has been put in its place, or is
+    made anew.
     """
 
     path: str
@@ -118,10 +120,18 @@ class File:
         """Go on in a fresh file."""
         if self._file is None:
             return
-        if Path(self.path).exists():
+        if self._is_in_its_place():
             self._file.rotate()
         else:
             self._file.reopen()
+
+    def _is_in_its_place(self) -> bool:
+        """Whether the file at the path is ours, and not one that logrotate has made (`create`)."""
+        try:
+            there = Path(self.path).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._file._file.fileno()))
 
 
 def is_wanted(event: LogEvent, *, is_verbose: bool) -> bool:

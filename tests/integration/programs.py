@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from integration.client import Address, Client, Incomplete, encode, parse_reply, spread
+from integration.client import Address, Client, Incomplete, Status, encode, parse_reply, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 20.0
@@ -166,6 +166,10 @@ class Program:
             time.sleep(0.01)
         return self
 
+    def descriptors_to_pass(self) -> Sequence[int]:
+        """Descriptors of ours that the process gets, under the same numbers."""
+        return ()
+
     def launch(self) -> None:
         """Start the process without waiting for it to serve."""
         with (self.folder / "log").open("ab") as log:
@@ -176,6 +180,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=self.environment(),
+                pass_fds=self.descriptors_to_pass(),
                 start_new_session=True,  # Ctrl-C is for us; we end what we started in order
             )
 
@@ -252,32 +257,56 @@ class Program:
 
 
 class RedisServer(Program):
-    """A Redis or Valkey server that keeps nothing on disk."""
+    """
+    A Redis or Valkey server that keeps nothing on disk.
+
+    With a `password` (`requirepass`) its clients here are logged in already.
+    """
 
     name = "redis-server"
 
     def __init__(
-        self, version: str = "7.0", *, port: int | None = None, **settings: str | int
+        self,
+        version: str = "7.0",
+        *,
+        port: int | None = None,
+        password: str = "",
+        **settings: str | int,
     ) -> None:
         super().__init__()
         self.version = version
         self.port = port or self.port
+        self.password = password
         self.settings = settings
 
     def command(self) -> Sequence[str]:
         settings = {"save": "", "appendonly": "no", "bind": "127.0.0.1", "port": self.port}
+        settings |= {"requirepass": self.password} if self.password else {}
         settings |= {key.replace("_", "-"): value for key, value in self.settings.items()}
         arguments = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
         return [server_binary(self.version), *arguments]
 
     def is_ready(self) -> bool:
         try:
-            with Client(self.address, timeout=1) as client:
+            with self.client(timeout=1) as client:
                 return isinstance(
                     client.call("DBSIZE"), int
                 )  # the proxy may have filled it already
         except OSError:
             return False
+
+    def client(self, timeout: float = 5.0) -> Client:
+        return logged_in(super().client(timeout), self.password)
+
+
+def logged_in(client: Client, password: str) -> Client:
+    """The same client, after it has said its password, if there is one."""
+    if password:
+        reply = client.call("AUTH", password)
+        if reply != Status(b"OK"):
+            client.close()
+            raise ProgramFailed(f"AUTH was answered with {reply}")
+    return client
 
 
 class Nutcracker(Program):
@@ -331,7 +360,8 @@ class OverlordProxy(Program):
 
     `servers` are addresses or server strings of the cluster file; further keys of the cluster are
     keyword arguments, keys of `[proxy]` come in `proxy`, further options in `arguments`. With
-    `through_link` the cluster file is reached as in Kubernetes, by a link in a folder that is a link.
+    `through_link` the cluster file is reached as in Kubernetes, by a link in a folder that is a link. With
+    the key `password` its clients here are logged in already.
     """
 
     name = "overlord-proxy"
@@ -382,6 +412,9 @@ class OverlordProxy(Program):
             *files,
             *self.arguments,
         ]
+
+    def client(self, timeout: float = 5.0) -> Client:
+        return logged_in(super().client(timeout), str(self.settings.get("password", "")))
 
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics, by its name with labels as it stands there."""

@@ -13,6 +13,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from integration.running import CLUSTER, DEADLINE, ROOT, Running, free_port, wait_until
@@ -279,6 +280,46 @@ def test_sigusr1_begins_a_fresh_log(proxy):
 
     assert "serves 1 cluster " in proxy.said("proxy.log.1")
     assert proxy.answers()
+
+
+@pytest.mark.soak
+def test_the_example_for_logrotate_works(proxy):
+    """Moved by logrotate itself, as conf/ has it; old lines there, new ones here, none lost."""
+    proxy.start("--log", "proxy.log", twistd=["--nodaemon", "--pidfile", "overlord.pid"])
+    text = (Path(ROOT) / "conf" / "logrotate-overlord").read_text()
+    text = text.replace("/var/log/overlord", str(proxy.folder)).replace("/run", str(proxy.folder))
+    (proxy.folder / "rotate").write_text(f"su {os.getuid()} {os.getgid()}\ncreate\n{text}")
+    (proxy.folder / "rotate").chmod(0o600)
+
+    subprocess.run(
+        [
+            "/usr/sbin/logrotate",
+            "--force",
+            "--state",
+            proxy.folder / "state",
+            proxy.folder / "rotate",
+        ],
+        check=True,
+    )
+    wait_until(lambda: "fresh log" in proxy.said("proxy.log"), "nothing is written")
+
+    assert "serves 1 cluster " in proxy.said("proxy.log.1")
+    assert "serves 1 cluster " not in proxy.said("proxy.log")
+    assert not (proxy.folder / "proxy.log.2").exists()
+
+
+def test_a_log_that_was_moved_away_goes_on_at_its_place(proxy):
+    """What logrotate does, step by step: rename, make anew, SIGUSR1."""
+    proxy.start("--log", "proxy.log")
+    log = proxy.folder / "proxy.log"
+
+    log.rename(proxy.folder / "proxy.log.1")
+    log.touch()
+    proxy.send(signal.SIGUSR1)
+    wait_until(lambda: "fresh log" in proxy.said("proxy.log"), "nothing is written")
+
+    assert "serves 1 cluster " in proxy.said("proxy.log.1")
+    assert proxy.files() == ["c.toml", "err", "out", "proxy.log", "proxy.log.1", "twistd.pid"]
 
 
 def test_metrics_have_the_numbers_of_the_service_and_of_the_process(proxy):

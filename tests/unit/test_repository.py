@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 TEXT_SUFFIXES = {
     "",
     ".cfg",
+    ".cjs",
     ".ini",
     ".j2",
     ".jinja",
@@ -17,7 +18,9 @@ TEXT_SUFFIXES = {
     ".pxd",
     ".py",
     ".pyi",
+    ".service",
     ".sh",
+    ".socket",
     ".toml",
 }
 # Each word with a letter in brackets, because this file is searched as well.

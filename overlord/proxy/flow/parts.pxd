@@ -8,6 +8,7 @@ cdef enum LinkState:
     DOWN = 0
     DIALING = 1
     READY = 2
+    LOGIN = 3
 
 cdef enum Knows:
     UNKNOWN = 0
@@ -86,6 +87,7 @@ cdef class Link(Stream):
     cdef readonly Py_ssize_t dials_failed
     cdef Py_ssize_t sent_at_sweep
     cdef bint greeting
+    cdef bint logging_in
     cdef bint dropping
     cdef Pending head
     cdef Pending last
@@ -112,6 +114,7 @@ cdef class Node:
     cdef readonly long long requests
     cdef readonly long long failures
     cdef readonly str trouble
+    cdef public str login_refused
     cdef long long mark
     cdef Py_ssize_t part
     cdef Py_ssize_t part_keys
@@ -159,6 +162,7 @@ cdef class Flow:
     cdef Py_ssize_t node_max_unsent
     cdef Py_ssize_t node_queue
     cdef bint greet_nodes
+    cdef bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
     cdef object commands

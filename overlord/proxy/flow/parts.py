@@ -27,6 +27,7 @@ import cython
 from overlord.proxy.flow.book import book_of
 from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.cursors import mark_of
+from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
@@ -42,7 +43,7 @@ else:
     from overlord.wire.resp import Args, ReplyScanner
     from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
 
-    DOWN, DIALING, READY = 0, 1, 2
+    DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
     WAITING, SETTLING = 1, 2
 
@@ -407,9 +408,14 @@ class Link(Stream):
     DOWN: no connection, and none is being made: nothing is accepted.
     DIALING: being made: requests are kept in `outgoing`, and fail together if it fails.
     READY: frames go out as they come.
+    LOGIN: connected to a node that refused our last login, and not let in yet: nothing is accepted.
 
         DOWN -> dialing() -> DIALING -> connected() -> READY -> lost() -> DOWN
                              DIALING -> lost() -> DOWN
+        DOWN -> dialing() -> DOWN -> connected() -> LOGIN -> READY, or lost() -> DOWN
+
+    The last line is for a node that refuses our login: what was sent to it behind a login that fails may be
+    carried out all the same, by a user that we did not mean.
 
     Attributes:
         protocol: the RESP version that it speaks.
@@ -442,6 +448,7 @@ class Link(Stream):
         self.sent_at_sweep = 0
         self.dials_failed = 0
         self.greeting = False
+        self.logging_in = False
         self.dropping = False
         self.head = None
         self.last = None
@@ -506,6 +513,8 @@ class Node:
         failures: how many of them it did not answer.
         trouble: why the last connection to it failed, in words for clients.
         is_retired: the configuration has it no more: it gets no new requests.
+        login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
+            was never asked.
     """
 
     if not cython.compiled:
@@ -525,6 +534,7 @@ class Node:
         self.failures = 0
         self.trouble = "not connected"
         self.is_retired = False
+        self.login_refused = ""
         self.mark = 0
         self.part = 0
         self.part_keys = 0
@@ -667,6 +677,7 @@ class Flow:
         self.node_max_unsent = limits.node_max_unsent
         self.node_queue = limits.node_queue
         self.greet_nodes = limits.greet_nodes
+        self.login = login_frame(limits.node_username, limits.node_password)
         self.elements = self.new_reply_scanner()
         commands = (limits.deny_commands, limits.allow_commands, limits.rename_commands)
         if commands == self.commands:
@@ -698,6 +709,16 @@ class Flow:
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""
         return self.max_memory > 0 and held_bytes() + more > self.max_memory
+
+
+def login_frame(username: str, password: str) -> bytes:
+    """What a connection to a node begins with; empty if there is no password."""
+    if not password:
+        return b""
+    # By itself, not in HELLO 3, so that a node answers the same in both protocols; without the name of
+    # the default user, which a Redis before 6 does not know.
+    words = [b"AUTH", *([username.encode()] if username else [])]
+    return command([*words, password.encode(errors="surrogateescape")])
 
 
 def let_go_on(waiters: list) -> cython.int:

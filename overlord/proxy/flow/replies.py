@@ -22,6 +22,7 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
         DIALING,
         DOWN,
+        LOGIN,
         NO,
         READY,
         UNKNOWN,
@@ -41,6 +42,7 @@ else:
     from overlord.proxy.flow.parts import (
         DIALING,
         DOWN,
+        LOGIN,
         NO,
         READY,
         UNKNOWN,
@@ -64,15 +66,28 @@ MIN_LOOKS = 2
 
 PUSH = cython.declare(cython.int, 62)
 HELLO_3 = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
-REDIS_REFUSES = (
-    b"-NOAUTH",
-    b"-NOPERM",
-    b"-LOADING",
-    b"-BUSY",
-    b"-MASTERDOWN",
-    b"-ERR unknown command",
-)
+REDIS_REFUSES = (b"-LOADING", b"-BUSY", b"-MASTERDOWN", b"-ERR unknown command")
 """Errors that a Redis answers PING with; its clients get them as the answers to their commands, too."""
+
+OK = b"+OK\r\n"
+WANTS_LOGIN = (
+    (b"-NOAUTH", "it wants a password, and we have none"),
+    (b"-NOPERM", "our user may not use PING there"),
+)
+"""How answers to our greeting begin that mean that the node does not let us in."""
+REFUSES_LOGIN = (
+    *WANTS_LOGIN,
+    (b"-WRONGPASS", "it refuses our user name or password"),
+    (b"-ERR invalid password", "it refuses our password"),  # before Redis 6
+    (b"-ERR AUTH <password> called without", "it has no password, and we send one"),
+    (b"-ERR Client sent AUTH, but no", "it has no password, and we send one"),  # before Redis 6
+    (
+        b"-ERR wrong number of arguments",
+        "it knows no user names, and we send one",
+    ),  # before Redis 6
+    (b"-ERR unknown command", "it knows no AUTH, and we send one"),
+)
+"""The same for answers to our AUTH."""
 
 
 @cython.cclass
@@ -81,16 +96,17 @@ class RedisLink(Link):
 
     def dialing(self) -> None:
         """A connection is being made."""
-        self.state = DIALING
+        if not self.node.login_refused:
+            self.state = DIALING
 
     def connected(self) -> None:
         """
-        The connection is made: what waited goes out, behind a greeting of ours.
+        The connection is made: what waited goes out, behind our login and a greeting of ours.
 
         In RESP2 that is a PING with a word of its own: who answers it with anything else (a mail server, a
         Redis that has no place for us) has spoken first, and every reply would reach the wrong client.
         """
-        self.state = READY
+        self.state = LOGIN if self.node.login_refused else READY
         self.closing = OPEN
         self.reason = ""
         self.paused = False
@@ -99,16 +115,19 @@ class RedisLink(Link):
         self.scanner = self.flow.new_reply_scanner()
         self.incoming.clear()
         self.dropping = False
+        self.logging_in = len(self.flow.login) > 0
+        # What is said last has to stand before what is said first, so it is put there first.
         if self.protocol == 3:
             self._greet(HELLO_3)
-        else:
-            if self.flow.greet_nodes:
-                self.token = token_hex(8).encode()
-                self._greet(command([b"PING", self.token]))
-            else:
-                self.dials_failed = 0
-            if self.node.speaks3 == NO:
-                self.node.speaks3 = UNKNOWN  # it may have been replaced by a newer one
+        elif self.flow.greet_nodes:
+            self.token = token_hex(8).encode()
+            self._greet(command([b"PING", self.token]))
+        if self.logging_in:
+            self._greet(self.flow.login)
+        if not self.greeting:
+            self._let_in()
+        if self.protocol == 2 and self.node.speaks3 == NO:
+            self.node.speaks3 = UNKNOWN  # it may have been replaced by a newer one
         if self.outgoing.size() > 0:
             self.touch()
         if not self.greeting and self.changed is not None:
@@ -128,6 +147,12 @@ class RedisLink(Link):
             self.last = greeting
         self.in_flight += 1
 
+    def _let_in(self) -> None:
+        """The node takes requests on this connection."""
+        self.state = READY
+        self.dials_failed = 0
+        self.node.login_refused = ""
+
     def end_of_input(self) -> object:
         """The node has ended its side."""
         self.close(ABORT, "the node closed the connection")
@@ -136,12 +161,13 @@ class RedisLink(Link):
     def lost(self, trouble: str) -> None:
         """There is no connection (any more): what is open is answered with an error."""
         was_ready: cython.bint = self.state == READY
+        was_connected: cython.bint = was_ready or self.state == LOGIN
         was_of_use: cython.bint = was_ready and not self.greeting
-        if self.state == DOWN and self.head is None:
+        if self.state == DOWN and self.head is None and not self.node.login_refused:
             return
         self.state = DOWN
         self.carrier = None
-        self.greeting = False
+        self.greeting = self.logging_in = False
         self.node.set_trouble(trouble)
         if not was_of_use:
             self.dials_failed += 1
@@ -155,7 +181,7 @@ class RedisLink(Link):
             let_go_on(self.waiters)
         if self.protocol == 3:
             let_go_on(self.flow.protocol_waiters)
-        if was_ready and self.changed is not None:
+        if was_connected and self.changed is not None:
             self.changed()
 
     def fail_all(self, error: bytes) -> cython.int:
@@ -182,7 +208,7 @@ class RedisLink(Link):
         dropped: cython.Py_ssize_t
         scanner: ReplyScanner = self.scanner
         self.silent_since = 0.0
-        if self.closing != OPEN or self.state != READY:
+        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
             return end
         while at < end:
             if self.head is None and p[at] != PUSH:
@@ -291,31 +317,59 @@ class RedisLink(Link):
 
     def _greeted(self, reply: bytes) -> None:
         """The node has answered our greeting: `greeting` ends if it is what we wanted to hear."""
-        accepted: cython.bint
-        if self.protocol == 2:
-            self.greeting = not (
-                reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES)
-            )
-            if self.greeting:
-                self._break_off(f"greeted with {reply[:32]!r}")
-                return
-            self.dials_failed = 0
-            if self.changed is not None:
-                self.changed()
+        if self.logging_in:
+            self._logged_in(reply)
+        elif self.protocol == 2:
+            self._answered_ping(reply)
+        else:
+            self._answered_hello(reply)
+
+    def _logged_in(self, reply: bytes) -> None:
+        """The node has answered our AUTH."""
+        self.logging_in = False
+        if reply != OK:
+            # Only how it begins is shown: a server that does not know AUTH repeats its arguments.
+            if not self._is_refused(reply, REFUSES_LOGIN):
+                self._break_off(f"answered AUTH with {reply.split()[0][:16]!r}")
+        elif self.protocol == 2 and not self.flow.greet_nodes:
+            self._is_greeted()
+
+    def _answered_ping(self, reply: bytes) -> None:
+        """The node has answered our PING."""
+        if reply == b"$16\r\n%b\r\n" % self.token or reply.startswith(REDIS_REFUSES):
+            self._is_greeted()
+        elif not self._is_refused(reply, WANTS_LOGIN):
+            self._break_off(f"greeted with {reply[:32]!r}")
+
+    def _answered_hello(self, reply: bytes) -> None:
+        """The node has answered our HELLO 3: a server that knows it describes itself with a map."""
+        accepted: cython.bint = reply.startswith(b"%")
+        if self._is_refused(reply, WANTS_LOGIN):
             return
-        # A server that knows HELLO 3 describes itself with a map.
-        accepted = reply.startswith(b"%")
-        self.greeting = not accepted
         self.node.speaks3 = YES if accepted else NO
         if accepted:
-            self.dials_failed = 0
-            if self.changed is not None:
-                self.changed()
+            self._is_greeted()
         else:
             self.close(ABORT, f"does not speak RESP3: it answered HELLO 3 with {reply[:32]!r}")
         if self.greeted is not None:
             self.greeted(accepted)
         let_go_on(self.flow.protocol_waiters)
+
+    def _is_greeted(self) -> None:
+        """All our greetings were answered as they should be."""
+        self.greeting = False
+        self._let_in()
+        if self.changed is not None:
+            self.changed()
+
+    def _is_refused(self, reply: bytes, answers: tuple[tuple[bytes, str], ...]) -> cython.bint:
+        """Whether the node does not let us in, as these answers say; if so, the connection ends."""
+        for beginning, why in answers:
+            if reply.startswith(beginning):
+                self.node.login_refused = why
+                self._break_off(f"login refused: {why}")
+                return True
+        return False
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """
@@ -325,7 +379,7 @@ class RedisLink(Link):
         intervals of the sweep at most.
         """
         is_taking: cython.bint = self.stuck_since != 0.0 and self.bytes_sent != self.sent_at_sweep
-        if self.state != READY or self.closing != OPEN:
+        if (self.state != READY and self.state != LOGIN) or self.closing != OPEN:
             return
         if self.in_flight == 0 or is_taking:
             # Who still takes what it was sent cannot answer yet: a large value may be long on its way.

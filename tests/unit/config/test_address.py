@@ -139,3 +139,26 @@ def test_twisted_reads_our_tcp_endpoints(host: str) -> None:
 
     assert isinstance(endpoint, TCP4ServerEndpoint)
     assert (endpoint._interface, endpoint._port) == (host, 7000)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("127.0.0.1:7000", "127.0.0.1:7000", True),
+        ("localhost:7000", "127.0.0.1:7000", True),
+        ("[::1]:7000", "[0:0::1]:7000", True),
+        (":7000", "[::]:7000", True),
+        (":7000", "127.0.0.1:7000", False),
+        ("127.0.0.1:7000", "127.0.0.1:7001", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_one_place_in_several_spellings(one: str, other: str, same: bool) -> None:
+    """All wildcards are alike: systemd binds `::` where a file says `:7000`."""
+    assert tcp_address(one).is_same(tcp_address(other)) is same
+    assert not tcp_address(one).is_same(unix_address("/run/a.sock"))
+
+
+def test_one_path_in_several_spellings() -> None:
+    assert unix_address("/run/a.sock").is_same(unix_address("/run/./a.sock"))
+    assert not unix_address("/run/a.sock").is_same(unix_address("/run/b.sock"))

@@ -13,6 +13,10 @@ from overlord.config import (
 from overlord.errors import ConfigError
 
 SERVER = ServerConfig("127.0.0.1", 6379)
+OPEN = (
+    "which other machines may reach, and there is no password: whoever connects can read and change"
+    " everything (password_file, or listen on 127.0.0.1)"
+)
 
 
 def cluster_toml(**keys: str) -> str:
@@ -55,6 +59,13 @@ def test_the_defaults() -> None:
         "hash_compat": "overlord",
         "empty_hash_tag": "whole",
         "redis_auth": "",
+        "node_username": "",
+        "node_password": "",
+        "node_password_file": "",
+        "node_password_env": "",
+        "password": "",
+        "password_file": "",
+        "password_env": "",
         "dial_timeout": 1.0,
         "read_timeout": 1.0,
         "write_timeout": 1.0,
@@ -165,11 +176,6 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
             "[]",
             "servers: must have at least one server, such as '127.0.0.1:6379:1'",
         ),
-        (
-            "redis_auth",
-            '"s3cret"',
-            "redis_auth: must be empty, because this version cannot log in to nodes",
-        ),
         ("redis_auth", "12345", "redis_auth: must be a text in quotes"),
         (
             "window_start",
@@ -237,6 +243,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
         redial_delay='"10s"',
         redial_max_delay='"never"',
         redis_auth='"s3cret"',
+        node_password='"s3cret"',
         servers='["h:1", "h:0:1 a", "i:1:1 a", "j:1:1 a", 5]',
     )
     third = cluster_toml(listen_addr='"0.0.0.0:7000"', name='"third"', servers='["h:1", "i:1:1"]')
@@ -261,9 +268,9 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
             " not 'never'"
         ),
         "clusters[1]: there is no key 'wnidow_max' (did you mean 'window_max'?)",
+        "clusters[1].redis_auth: must not be given beside 'node_password': one of them is enough",
         "clusters[1].servers: must have an alias for every server or for none, not for 2 of 3",
         "clusters[1].servers[3]: must have an alias of its own, not 'a' as servers[2] has",
-        "clusters[1].redis_auth: must be empty, because this version cannot log in to nodes",
         "clusters[1].window_start: must be at most window_max (1024), not 5000",
         "clusters[1].name: must be unique, not 'users' as in clusters[0]",
         "clusters[2].servers[0]: must have a weight, as in 'h:1:1', but has none",
@@ -377,6 +384,7 @@ def test_a_bare_port_is_every_address() -> None:
             "c.toml: clusters[0].listen_addr: is '7000', read as '0.0.0.0:7000': every IPv4 address of"
             " the machine"
         ),
+        f"c.toml: clusters[0].listen_addr: is '0.0.0.0:7000', {OPEN}",
     )
 
 
@@ -385,8 +393,28 @@ def test_the_bound_on_clients_is_the_clusters_own() -> None:
     assert read(max_connections="100").max_connections == 100
 
 
-def test_the_password_does_not_show_in_the_repr() -> None:
-    assert "s3cret" not in repr(attrs.evolve(read(), redis_auth="s3cret"))
+@pytest.mark.parametrize("key", ["redis_auth", "node_password", "password"])
+def test_no_password_shows_in_the_repr(key: str) -> None:
+    assert "s3cret" not in repr(read(**{key: '"s3cret"'}))
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:7000", ":7000", "10.0.0.1:7000", "[::]:7000", "h:7000"]
+)
+def test_d11_an_open_address_without_a_password_is_a_warning(address: str) -> None:
+    """Everybody on the network could read and change all keys; so is said what to do."""
+    keys = {"listen_addr": f'"{address}"'}
+    open_address = clusters_from_text(cluster_toml(**keys), "c.toml").warnings
+    with_password = clusters_from_text(cluster_toml(**keys, password='"s3cret"'), "c.toml").warnings
+
+    shown = "0.0.0.0:7000" if address == ":7000" else address
+    assert open_address == (f"c.toml: clusters[0].listen_addr: is '{shown}', {OPEN}",)
+    assert with_password == ()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7000", "[::1]:7000", "localhost:7000"])
+def test_d11_loopback_needs_no_password(address: str) -> None:
+    assert clusters_from_text(cluster_toml(listen_addr=f'"{address}"')).warnings == ()
 
 
 def test_values_that_did_not_come_from_a_file_can_be_checked() -> None:

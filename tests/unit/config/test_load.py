@@ -227,6 +227,7 @@ def test_the_go_programs_redis_example_is_served() -> None:
     assert [re.split(r": ", line)[1] for line in loaded.warnings] == [
         "clusters[0].hash_tag",
         "clusters[0].slowlog_slower_than",
+        "clusters[0].listen_addr",
     ]
 
 
@@ -246,6 +247,11 @@ def test_a_key_of_the_go_programs_tests_is_accepted_with_a_warning() -> None:
         (
             "clusters[0].hash_tag: is '', so hash tags are off; write '{}' for what the Go program"
             " makes of ''"
+        ),
+        (
+            "clusters[0].listen_addr: is '0.0.0.0:26379', which other machines may reach, and there is"
+            " no password: whoever connects can read and change everything (password_file, or listen"
+            " on 127.0.0.1)"
         ),
     ]
 

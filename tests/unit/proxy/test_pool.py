@@ -256,6 +256,74 @@ def test_a_node_is_down_when_its_last_connection_is(make_pool, reactor, said, ch
     ]
 
 
+# Logging in.
+
+LOGIN = b"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n"
+WRONG_PASSWORD = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+
+def test_a_refused_login_is_said_once_and_dialled_ever_more_rarely(
+    make_pool, reactor, said, chance
+):
+    """With what is wrong, and without the password; the node is back when it lets us in."""
+    make_pool(
+        "node_connections = 1\nnode_password = 'pw'\n"
+        "redial_delay = '50ms'\nredial_max_delay = '200ms'"
+    )
+    waits = []
+    for _ in range(4):
+        node = reactor.accepts()
+        assert node.value() == LOGIN
+        node.says(WRONG_PASSWORD)
+        before, dials = reactor.seconds(), reactor.dials()
+        while reactor.dials() == dials:
+            reactor.advance(0.01)
+        waits.append(round(reactor.seconds() - before, 2))
+
+    assert waits == pytest.approx([0.05, 0.1, 0.2, 0.2], abs=0.011)
+    down = "node 127.0.0.1:6379 of cluster users is down: login refused: it refuses our user name or password"
+    assert said.lines() == [down]
+
+    reactor.accepts().says(b"+OK\r\n")
+    assert said.lines() == [down, "node 127.0.0.1:6379 of cluster users is back"]
+
+
+def test_a_login_that_is_refused_while_others_are_in_is_said(make_pool, reactor, said, chance):
+    """The password was changed at the node: what is connected stays, and the next connections fail."""
+    make_pool("node_connections = 2\nnode_password = 'pw'")
+    nodes = [reactor.accepts(0), reactor.accepts(1)]
+    for node in nodes:
+        node.says(b"+OK\r\n")
+
+    nodes[0].close()
+    reactor.advance(0.06)
+    reactor.accepts().says(WRONG_PASSWORD)
+    reactor.advance(0.2)
+    reactor.accepts().says(b"+OK\r\n")
+
+    assert said.lines() == [
+        "node 127.0.0.1:6379 of cluster users is up",
+        (
+            "node 127.0.0.1:6379 of cluster users lets new connections of ours in no more:"
+            " it refuses our user name or password"
+        ),
+        "node 127.0.0.1:6379 of cluster users lets new connections of ours in again",
+    ]
+
+
+def test_a_node_that_is_down_for_another_reason_is_said_again(make_pool, reactor, said, chance):
+    """It was not there, and now it is there and refuses us: there is something else to do."""
+    make_pool("node_connections = 1\nnode_password = 'pw'")
+    delays(reactor, 2)
+
+    reactor.accepts().says(WRONG_PASSWORD)
+
+    assert [line.rpartition("down: ")[2] for line in said.lines()] == [
+        "connection refused",
+        "login refused: it refuses our user name or password",
+    ]
+
+
 # RESP3.
 
 

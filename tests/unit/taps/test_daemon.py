@@ -197,15 +197,58 @@ def test_a_second_signal_ends_at_once(reactor, monkeypatch, tmp_path, number, co
     assert not pidfile.exists()
 
 
-def test_a_hangup_changes_nothing(reactor):
-    """The terminal may go."""
-    running = made(reactor)
+class Notes(list):
+    """In the place of systemd."""
+
+    def ready(self):
+        self.append("ready")
+
+    def stopping(self):
+        self.append("stopping")
+
+
+def test_systemd_is_told_once_everything_runs_and_when_that_ends(reactor, seen):
+    """Units that come after the proxy are started when clients are accepted, not before."""
+    notes = Notes(seen)
+    part = Part("one", notes)
+    running = made(reactor, part, notifier=notes)
+
+    running.startService()
+    assert notes == ["start one"]
+    reactor.run()
+    running.stopService()
+
+    assert notes == ["start one", "ready", "stopping", "stop one"]
+
+
+def test_a_hangup_is_for_whoever_wants_it(reactor):
+    """It ends nothing, and is ignored once the process ends."""
+    asked = []
+    running = made(reactor, hangup=lambda: asked.append(1))
     running.startService()
 
     os.kill(os.getpid(), signal.SIGHUP)
     reactor.turn()
+    assert (asked, reactor.has_stopped) == ([1], False)
 
-    assert not reactor.has_stopped
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+    reactor.turn()
+    assert (asked, reactor.has_stopped) == ([1], True)
+
+
+def test_a_hangup_before_the_start_is_kept(reactor):
+    """The files have been read already, so what has changed since has to be read again."""
+    asked = []
+    daemon.keep_hangups()
+    running = made(reactor, hangup=lambda: asked.append(1))
+
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert asked == []
+    running.startService()
+    reactor.run()
+
+    assert asked == [1]
 
 
 def test_the_application_gets_our_observer():

@@ -105,10 +105,6 @@ def stderr(monkeypatch):
             ["-c", "c.toml", "--slower-backup-count", "1"],
             "--slower-backup-count comes with a later version: there is no slow log yet",
         ),
-        (
-            ["-c", "c.toml", "--reload"],
-            "--reload comes with a later version: the cluster file is read at start only",
-        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(files, stderr, arguments, sentence):
@@ -291,7 +287,7 @@ def test_make_service_opens_nothing(files, monkeypatch):
 
     daemon = proxy.makeService(options)
 
-    stat, main = daemon.services
+    stat, main, _ = daemon.services
     assert isinstance(stat, StatService)
     assert [cluster.name for cluster in main.clusters] == ["users"]
     assert sorted(path.name for path in files.iterdir()) == ["c.toml", "p.toml"]

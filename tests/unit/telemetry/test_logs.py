@@ -166,6 +166,22 @@ def test_rotating_after_the_file_was_moved_away_makes_it_anew(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_rotating_goes_on_in_the_file_that_has_been_put_in_its_place(tmp_path):
+    """SIGUSR1 after logrotate has moved the file and made a new one, as its `create` does."""
+    path = tmp_path / "proxy.log"
+    sink = logs.File(str(path))
+
+    sink(b"one\n")
+    path.rename(tmp_path / "proxy.log.1")
+    path.touch(mode=0o640)
+    sink.rotate()
+    sink(b"two\n")
+    sink.close()
+
+    assert (path.read_bytes(), (tmp_path / "proxy.log.1").read_bytes()) == (b"two\n", b"one\n")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_log_file_is_not_opened_before_there_is_something_to_write(tmp_path):
     """Who builds an observer opens nothing."""
     sink = logs.File(str(tmp_path / "proxy.log"))

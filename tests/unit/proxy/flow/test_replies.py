@@ -5,7 +5,7 @@ from unit.proxy.flow.world import BOUNDLESS, Limits, World, bulk
 
 from overlord.proxy.flow.replies import RedisLink
 from overlord.wire.buffer import held_bytes
-from overlord.wire.resp import arguments
+from overlord.wire.resp import Requests, arguments
 from overlord.wire.stream import ABORTING, STILL_OPEN
 
 
@@ -415,11 +415,9 @@ def test_a_node_that_speaks_first_is_left(first: bytes) -> None:
     assert link.reason.startswith("greeted with")
 
 
-@pytest.mark.parametrize(
-    "answer", [b"", b"-NOAUTH Authentication required.\r\n", b"-LOADING soon\r\n"]
-)
+@pytest.mark.parametrize("answer", [b"", b"-BUSY script\r\n", b"-LOADING soon\r\n"])
 def test_a_redis_that_answers_is_kept(answer: bytes) -> None:
-    """Also one that wants a password, or loads its data: its clients get to read that."""
+    """Also one that loads its data: its clients get to read that."""
     link, outgoing = greeted_link()
     link.connected()
     token = arguments(outgoing())[1]
@@ -487,9 +485,198 @@ def test_a_link_that_was_never_greeted_well_counts_as_a_failed_dial(protocol: in
     assert link.dials_failed == before + 1
 
 
-def greeted_link(protocol: int = 2):
+PONG = "pong"
+"""In what a node answers: what our PING wants to hear."""
+MAP = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+LOGIN = 3
+"""The state of a link that is connected, and not let in."""
+
+
+def answers(link, said: list[bytes], *replies: bytes | str) -> None:
+    """The node answers what it was sent; PONG is the answer to the last that was said."""
+    token = arguments(said[-1])[-1]
+    for reply in replies:
+        link.receive(b"$16\r\n" + token + b"\r\n" if reply == PONG else reply)
+
+
+@pytest.mark.parametrize(
+    ("limits", "protocol", "begins", "replies"),
+    [
+        (Limits(greet_nodes=True), 2, [b"AUTH", b"pw"], [b"+OK\r\n", PONG]),
+        (Limits(greet_nodes=True), 3, [b"AUTH", b"pw"], [b"+OK\r\n", MAP]),
+        (Limits(), 2, [b"AUTH", b"pw"], [b"+OK\r\n"]),
+        (
+            Limits(node_username="u", greet_nodes=True),
+            2,
+            [b"AUTH", b"u", b"pw"],
+            [b"+OK\r\n", PONG],
+        ),
+    ],
+)
+def test_the_login_comes_first(limits, protocol, begins, replies) -> None:
+    """On every connection, whatever it speaks; it is ready when all was answered."""
+    limits.node_password = "pw"
+    link, _ = greeted_link(protocol, limits)
+    said = connected(link)
+    seen: list[bool] = []
+    link.changed = lambda: seen.append(link.is_ready())
+
+    assert arguments(said[0]) == begins
+    for reply in replies:
+        assert not link.is_ready()
+        answers(link, said, reply)
+
+    assert (link.is_ready(), link.dials_failed, seen) == (True, 0, [True])
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (b"-WRONGPASS invalid pair\r\n", "it refuses our user name or password"),
+        (b"-ERR invalid password\r\n", "it refuses our password"),
+        (
+            b"-ERR AUTH <password> called without any password configured for the default user.\r\n",
+            "it has no password, and we send one",
+        ),
+        (
+            b"-ERR Client sent AUTH, but no password is set\r\n",
+            "it has no password, and we send one",
+        ),
+        (
+            b"-ERR wrong number of arguments for 'auth' command\r\n",
+            "it knows no user names, and we send one",
+        ),
+        (
+            b"-ERR unknown command 'AUTH', with args beginning with: 'pw'\r\n",
+            "it knows no AUTH, and we send one",
+        ),
+    ],
+)
+def test_a_refused_login_is_a_state_of_the_node(protocol: int, reply: bytes, why: str) -> None:
+    """With its own words, in which the password does not stand."""
+    link, _ = greeted_link(protocol, Limits(node_password="pw", greet_nodes=True))
+    said = connected(link)
+
+    answers(link, said, reply)
+
+    assert (link.closing, link.reason) == (ABORTING, f"login refused: {why}")
+    assert link.node.login_refused == why
+    link.lost(link.reason)
+    assert link.node.refusal() == f"-ERR node unavailable: login refused: {why}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reply", "why"),
+    [
+        (2, b"-NOAUTH Authentication required.\r\n", "it wants a password, and we have none"),
+        (3, b"-NOAUTH HELLO must be called ...\r\n", "it wants a password, and we have none"),
+        (2, b"-NOPERM this user ...\r\n", "our user may not use PING there"),
+    ],
+)
+def test_a_node_that_wants_a_login_refuses_ours(protocol: int, reply: bytes, why: str) -> None:
+    """Its NOAUTH is for us, and no client's answer; and it says nothing about RESP3."""
+    link, _ = greeted_link(protocol)
+    said = connected(link)
+
+    answers(link, said, reply)
+
+    assert link.closing == ABORTING
+    assert (link.node.login_refused, link.node.speaks3) == (why, 0)
+
+
+def test_what_is_no_answer_to_auth_is_left_and_not_shown() -> None:
+    """Whoever repeats what it is sent repeats the password."""
+    link, _ = greeted_link(limits=Limits(node_password="pw"))
+    said = connected(link)
+
+    answers(link, said, b"+AUTH pw\r\n")
+
+    assert (link.closing, link.reason) == (ABORTING, "answered AUTH with b'+AUTH'")
+    assert link.node.login_refused == ""
+
+
+def test_a_node_that_refuses_is_sent_nothing_but_logins(world_with_password) -> None:
+    """It may execute what comes behind a login that it refuses, as a user that nobody meant."""
+    world = world_with_password
+    (link,) = world.all_links()
+    customer = world.customer()
+    customer.get(b"a")
+    customer.send()
+    said = connected(link)
+    answers(link, said, b"-WRONGPASS no\r\n")
+    link.lost(link.reason)
+    first = customer.stream.outgoing.take()
+
+    link.dialing()
+    customer.get(b"a")
+    customer.send()
+    while_dialled = customer.stream.outgoing.take()
+    said_again = connected(link)
+    customer.get(b"a")
+    customer.send()
+
+    trouble = b"-ERR node unavailable: login refused: it refuses our user name or password"
+    assert first == trouble + b"; the command may have been executed\r\n"
+    assert while_dialled == trouble + b"\r\n"
+    assert customer.stream.outgoing.take() == trouble + b"\r\n"
+    assert (link.state, said_again) == (LOGIN, [said[0]])
+    assert len(link.outgoing) == 0
+
+    answers(link, said_again, b"+OK\r\n")
+    assert (link.is_ready(), link.node.login_refused) == (True, "")
+    customer.get(b"a")
+    customer.send()
+    assert arguments(link.outgoing.take())[0] == b"GET"
+
+
+def test_a_node_that_does_not_answer_a_second_login_is_left(world_with_password) -> None:
+    """After read_timeout, as with any other answer that it owes."""
+    link = world_with_password.all_links()[0]
+    connected(link)
+    answers(link, [b"*1\r\n$1\r\nx\r\n"], b"-WRONGPASS no\r\n")
+    link.lost(link.reason)
+    link.dialing()
+    connected(link)
+
+    for now in (10.0, 10.5, 10.9):
+        link.sweep(now, 1.0, 1.0)
+        assert link.closing == STILL_OPEN
+    link.sweep(11.0, 1.0, 1.0)
+
+    assert (link.closing, link.reason) == (ABORTING, "no answer within 1 s")
+
+
+def test_noauth_for_a_request_is_the_answer_to_that_request(world_with_password) -> None:
+    """Only answers to our own greeting say anything about our login."""
+    world = world_with_password
+    (link,) = world.all_links()
+    said = connected(link)
+    answers(link, said, b"+OK\r\n")
+    customer = world.customer()
+    customer.get(b"a")
+    customer.send()
+
+    link.receive(b"-NOAUTH Authentication required.\r\n")
+
+    assert customer.stream.outgoing.take() == b"-NOAUTH Authentication required.\r\n"
+    assert (link.is_ready(), link.node.login_refused) == (True, "")
+
+
+@pytest.fixture
+def world_with_password():
+    return World(Limits(node_password="pw"), nodes=1)
+
+
+def connected(link) -> list[bytes]:
+    """The link is connected; give what it says, request by request."""
+    link.connected()
+    return Requests().feed(link.outgoing.take())
+
+
+def greeted_link(protocol: int = 2, limits: Limits | None = None):
     """A link that greets, and what it has to write."""
-    world = World(Limits(greet_nodes=True))
+    world = World(limits or Limits(greet_nodes=True))
     link = RedisLink(world.flow, world.flow.nodes[0], protocol)
     link.dialing()
     return link, link.outgoing.take

@@ -50,6 +50,8 @@ class Limits:
     blocking_pins: int = 1000
     pin_idle_timeout: float = 60.0
     greet_nodes: bool = False
+    node_username: str = ""
+    node_password: str = ""
     max_inline: int = 65536
     max_args: int = 1 << 20
     max_arg_size: int = 512 << 20

@@ -1,0 +1,102 @@
+"""
+Passwords: the keys that may name one, and how it is read, once, when the configuration is.
+
+A password stands in the configuration itself, in a file of its own, or in a variable of the environment.
+No message shows any of it.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from overlord.config.problem import Problem, shown
+from overlord.config.units import KIB, Secret
+
+MAX_PASSWORD_SIZE = 4 * KIB
+"""Bytes of a password. What is longer is some other file."""
+
+
+@frozen
+class PasswordKeys:
+    """The keys of one password; at most one of them may be given."""
+
+    written: tuple[str, ...]
+    """Hold the password itself."""
+    file: str
+    """Holds the path of a file with it."""
+    env: str
+    """Holds the name of a variable with it."""
+
+
+OF_NODES = PasswordKeys(("node_password", "redis_auth"), "node_password_file", "node_password_env")
+OF_CLIENTS = PasswordKeys(("password",), "password_file", "password_env")
+
+
+def password_from(
+    keys: PasswordKeys, values: Mapping[str, str], where: str
+) -> tuple[Secret, list[Problem]]:
+    """
+    The password that these values of `keys` name, empty if they name none, and what is wrong with them.
+
+    `where` is the table that they stand in.
+    """
+    given = [key for key in (*keys.written, keys.file, keys.env) if values[key]]
+    if not given:
+        return Secret(""), []
+    first, *others = given
+    try:
+        if first == keys.file:
+            password = _in_file(values[first])
+        elif first == keys.env:
+            password = _in_environment(values[first])
+        else:
+            password = values[first]
+        if len(password.encode(errors="surrogateescape")) > MAX_PASSWORD_SIZE:
+            raise ValueError(f"must have at most {MAX_PASSWORD_SIZE} bytes, but has more")  # noqa: TRY301  # reported like the others
+    except ValueError as error:
+        found = [Problem(f"{where}.{first}", str(error))]
+        password = ""
+    else:
+        found = []
+    found += _beside(first, others, where)
+    return Secret(password), found
+
+
+def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:
+    for other in others:
+        yield Problem(
+            f"{where}.{other}", f"must not be given beside {first!r}: one of them is enough"
+        )
+
+
+def _in_file(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"must be the absolute path of a file, not {shown(path)}")
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:  # a Path has no opener
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{shown(path)} must be a file, and is none")
+            content = file.read(MAX_PASSWORD_SIZE + 3)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"{shown(path)} cannot be read: {why}") from None
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not line or b"\n" in line:
+        raise ValueError(f"{shown(path)} must hold one line, the password, and does not")
+    return line.decode(errors="surrogateescape")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open, but do not wait at a pipe for somebody who writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _in_environment(variable: str) -> str:
+    password = os.environ.get(variable, "")
+    if not password:
+        raise ValueError(
+            f"names the variable {shown(variable)}, which is not set in the environment"
+        )
+    return password
