@@ -13,12 +13,15 @@ from overlord.config import ClusterChange, ClusterConfig, ServerConfig
 from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.listening import ListenLink
 from overlord.proxy.flow.parts import Node
+from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.listener import Listener
+from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
 from overlord.proxy.retired import RetiredNode
 from overlord.wire.stream import Outbox
@@ -64,6 +67,7 @@ def flow_of(
         getattr(config.listen, "port", 0),
         config.max_command_names,
         config.max_client_name,
+        digest_of(config.password),
     )
     facts.flow = RedisFlow(
         config.name,
@@ -95,6 +99,7 @@ class Cluster:
     pools: dict[Node, Pool] = field(factory=dict, init=False)
     retired: list[RetiredNode] = field(factory=list, init=False)
     """Nodes that get no new requests, while something is still open on them."""
+    _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -102,6 +107,9 @@ class Cluster:
             self.pools[node] = self._new_pool(server)
         self.flow.dial = self.open
         self.flow.pins.dial = self.open_once
+        self.flow.channels.dial = self.open_listening
+        self.flow.channels.hang_up = self.close_listening
+        self.flow.channels.tell = self.tell_of_channels
 
     def _new_pool(self, server: ServerConfig) -> Pool:
         return Pool(self.config, server, self.reactor, self.carriage)
@@ -120,6 +128,59 @@ class Cluster:
         """Open a link that is for one client at a time: if it is lost, it stays so."""
         self.pools[link.node].open_once(link)
 
+    def open_listening(self, link: ListenLink) -> None:
+        """Open the link over which a node tells what is published, and keep it open."""
+        self.pools[link.node].listen(link)
+
+    def close_listening(self, link: ListenLink) -> None:
+        """Dial for this link no more."""
+        self._pool_of(link.node).listen_no_more(link)
+
+    def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
+        """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
+        if trouble:
+            self.log.warn(
+                "subscriptions at node {node} of cluster {cluster} are interrupted: {trouble}"
+                " ({names} names; what is published meanwhile is lost)",
+                node=node.label,
+                cluster=self.config.name,
+                trouble=trouble,
+                names=names,
+            )
+        else:
+            self.log.info(
+                "subscriptions at node {node} of cluster {cluster} are back ({names} names)",
+                node=node.label,
+                cluster=self.config.name,
+                names=names,
+            )
+
+    def node_states(self) -> list[NodeState]:
+        """How each node is at this moment, in the order of the configuration."""
+        shares = self._shares()
+        return [
+            self._state_of(node, shares[index], self.pools[node].changed_at)
+            for index, node in enumerate(self.flow.nodes)
+        ]
+
+    def _shares(self) -> list[float]:
+        """The part of the keys that each node has. It takes a look at every point, so it is kept."""
+        ring = self.flow.ring
+        if self._shares_of is None or self._shares_of[0] is not ring:
+            self._shares_of = (ring, ring.shares())
+        return self._shares_of[1]
+
+    def _state_of(self, node: Node, share: float, changed: float | None) -> NodeState:
+        is_up = any(link.is_ready() for link in node.links)
+        state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
+        trouble = node.login_refused or ("" if is_up else node.trouble)
+        return NodeState(node.label, node.address, state, trouble, share, 0, changed)
+
+    def _pool_of(self, node: Node) -> Pool:
+        """The connections to a node, also to one that is retired."""
+        retired = {each.node: each.pool for each in self.retired}
+        return self.pools[node] if node in self.pools else retired[node]
+
     def change(self, change: ClusterChange, ring: Ring | None) -> None:
         """
         Serve as this configuration says from now on; `ring` is its ring, if that is another one.
@@ -128,11 +189,12 @@ class Cluster:
         answered by them.
         """
         config = self.config = change.new
-        self.flow.change_limits(config)
         facts: Any = self.flow.facts
+        facts.password_digest = digest_of(config.password)
         facts.tcp_port = getattr(config.listen, "port", 0)
         facts.max_command_names = config.max_command_names
         facts.max_client_name = config.max_client_name
+        self.flow.change_limits(config)
         self.factory.admission.limit = config.max_connections
         for pool in self.pools.values():
             pool.cluster = config
@@ -154,6 +216,11 @@ class Cluster:
         for node in came:
             for link in node.links + node.links3:
                 self.open(link)
+        for each in self.retired:
+            for node, pool in self.pools.items():
+                if self.flow.channels.hand_over(each.node, node):
+                    pool.listen_on(each.pool)
+        self.flow.channels.rehome()
         self._look_at_retired(now, 0.0)
 
     def sweep(self, now: float, drain_timeout: float) -> None:
@@ -165,7 +232,7 @@ class Cluster:
 
     def _look_at_retired(self, now: float, drain_timeout: float) -> None:
         for retired in list(self.retired):
-            if retired.look(now, self.flow.pins, self.config, drain_timeout):
+            if retired.look(now, self.flow, self.config, drain_timeout):
                 self.retired.remove(retired)
                 for node in self.flow.nodes:
                     if node.label == retired.node.label:

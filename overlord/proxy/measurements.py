@@ -16,6 +16,9 @@ BOUNDS = (
     "max_arg_size",
     "max_request",
     "max_reply_depth",
+    "unauthenticated_max_args",
+    "unauthenticated_max_arg_size",
+    "unauthenticated_max_buffer",
     "max_command_names",
     "max_client_name",
     "window_max",
@@ -25,11 +28,14 @@ BOUNDS = (
     "transaction_pins",
     "blocking_pins",
     "pin_idle_timeout",
+    "max_subscriptions",
     "max_memory",
     "client_read_timeout",
+    "client_first_request_timeout",
+    "client_partial_request_timeout",
     "client_write_timeout",
 )
-REFUSALS = ("cross-node", "http")
+REFUSALS = ("cross-node", "http", "noauth", "password")
 
 
 def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
@@ -73,6 +79,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
         ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
         ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
+        ("messages", flow.messages, "Messages that came from nodes."),
+        ("messages_sent", flow.deliveries, "Messages given to clients."),
         ("client_received_bytes", received, "Bytes received from clients."),
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     )
@@ -80,6 +88,20 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
     connected = "Clients that are connected."
     yield Measurement("overlord_proxy_conns", labels, len(clients), "gauge", connected)
+    listening = "Clients that listen to channels or patterns."
+    yield Measurement(
+        "overlord_proxy_subscribers", labels, flow.channels.subscribers, "gauge", listening
+    )
+    for kind, topics in zip(
+        ("channel", "pattern", "shard_channel"), flow.channels.topics, strict=True
+    ):
+        yield Measurement(
+            "overlord_proxy_channels",
+            {**labels, "kind": kind},
+            len(topics),
+            "gauge",
+            "Names that clients listen to, each once however many they are.",
+        )
     for bound in BOUNDS:
         yield Measurement(
             "overlord_proxy_bound_hits",

@@ -125,6 +125,7 @@ class ProxyService(Service):
         assert self._carriage is not None
         admission = Admission(config.max_connections, self._admission)
         flow = flow_of(config, self._outbox, admission, self._proxy.max_memory, ring)
+        flow.facts.client_timeout = self._proxy.read_timeout
         factory = ClientConnFactory(flow, self._carriage, admission, self._numbers.__next__)
         return Cluster(config, flow, factory, self._carriage, self._reactor)
 
@@ -216,14 +217,25 @@ class ProxyService(Service):
         clusters = [cluster.config for cluster in self._all_clusters()]
         return min(
             (
-                min(each.read_timeout, each.write_timeout, each.pin_idle_timeout)
+                min(
+                    each.read_timeout,
+                    each.write_timeout,
+                    each.pin_idle_timeout,
+                    each.subscription_ping,
+                )
                 for each in clusters
             ),
             default=0,
         )
 
     def _shortest_client_timeout(self) -> float:
-        timeouts = (self._proxy.read_timeout, self._proxy.write_timeout)
+        proxy = self._proxy
+        timeouts = (
+            proxy.read_timeout,
+            proxy.write_timeout,
+            proxy.first_request_timeout,
+            proxy.partial_request_timeout,
+        )
         return min((timeout for timeout in timeouts if timeout), default=0)
 
     def _all_clusters(self) -> list[Cluster]:
@@ -237,7 +249,14 @@ class ProxyService(Service):
     def _look_at_clients(self) -> None:
         now, proxy = self._reactor.seconds(), self._proxy
         for cluster in self._all_clusters():
-            cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
+            cluster.factory.sweep_beginners(
+                now,
+                proxy.first_request_timeout,
+                proxy.partial_request_timeout,
+                proxy.partial_request_progress,
+            )
+            if proxy.read_timeout or proxy.write_timeout:
+                cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, drain, close everything; the second call waits for the first."""

@@ -178,9 +178,11 @@ def stat_site(
     pages: dict[bytes, Callable[[Request], Answer]], clock: IReactorTime, bounds: StatBounds
 ) -> "StatSite":
     """A site with one plain page for each name, and 404 for all others."""
-    root = Page(lambda _: (404, TEXT, b"there is no such page, / lists those there are\n"))
+    missing = Page(lambda _: (404, TEXT, b"there is no such page, / lists those there are\n"))
+    # Not itself: below it, a path that ends with / would be the list of pages.
+    root = Page(missing.answer, missing)
     for name, answer in pages.items():
-        root.putChild(name, Page(answer, missing=root))
+        root.putChild(name, Page(answer, missing))
     return StatSite(root, clock, bounds)
 
 
@@ -189,7 +191,7 @@ class Page(Resource):
 
     def __init__(self, answer: Callable[[Request], Answer], missing: "Page | None" = None) -> None:
         super().__init__()
-        self._answer = answer
+        self.answer = answer
         self._missing = missing or self
 
     def getChild(self, _path: bytes, _request: Any) -> "Page":
@@ -197,7 +199,7 @@ class Page(Resource):
 
     def render(self, request: Any) -> bytes:
         if request.method in METHODS:
-            status, content_type, body = self._answer(request)
+            status, content_type, body = self.answer(request)
         else:
             status, content_type, body = 405, TEXT, b"pages here can be read, and nothing else\n"
             request.setHeader("allow", "GET, HEAD")

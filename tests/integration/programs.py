@@ -380,6 +380,7 @@ class OverlordProxy(Program):
         self.arguments = arguments
         self.through_link = through_link
         self.stat_port = free_port()
+        self.stat_host = "127.0.0.1"
         self.settings: dict[str, object] = {
             "name": "t",
             "cache_type": "redis",
@@ -398,7 +399,7 @@ class OverlordProxy(Program):
             (self.folder / "..data").symlink_to(self.folder / "..first")
             (self.folder / "cluster.toml").symlink_to(self.folder / "..data" / "cluster.toml")
         (self.folder / "cluster.toml").write_text(toml({"clusters": [self.settings]}))
-        conf = {"stat": f"127.0.0.1:{self.stat_port}", "proxy": self.proxy}
+        conf = {"stat": f"{self.stat_host}:{self.stat_port}", "proxy": self.proxy}
         (self.folder / "proxy.toml").write_text(toml(conf))
         # Not the path from sys.executable's links: a virtual environment's twistd is beside the link.
         twistd = str(Path(sys.executable).parent / "twistd")

@@ -7,6 +7,7 @@ from typing import Any
 
 import cython
 
+from overlord.proxy.flow.channels import Channels
 from overlord.proxy.flow.cursors import mark_of
 from overlord.proxy.flow.pins import Pins
 from overlord.proxy.flow.replies import RedisLink
@@ -15,6 +16,8 @@ from overlord.proxy.flow.requests import RedisClient
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.parts import (
+        FIRST_LATE,
+        IN_TIME,
         NO,
         UNKNOWN,
         YES,
@@ -27,7 +30,18 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
-    from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Client, Flow, Link, Node, let_go_on
+    from overlord.proxy.flow.parts import (
+        FIRST_LATE,
+        IN_TIME,
+        NO,
+        UNKNOWN,
+        YES,
+        Client,
+        Flow,
+        Link,
+        Node,
+        let_go_on,
+    )
     from overlord.wire.stream import Outbox
 
 
@@ -47,6 +61,7 @@ class RedisFlow(Flow):
     ) -> None:
         Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
         self.pins = Pins(self)
+        self.channels = Channels(self)
 
     def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
@@ -139,9 +154,32 @@ class RedisFlow(Flow):
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that have been silent or stuck for too long."""
         node: Node
+        self.now = now
         for node in self.nodes:
             for link in node.links:
                 link.sweep(now, read_timeout, write_timeout)
             for link in node.links3:
                 link.sweep(now, read_timeout, write_timeout)
         self.pins.sweep(now, read_timeout, write_timeout)
+        self.channels.sweep(now, read_timeout, write_timeout)
+
+    def late_clients(
+        self,
+        now: cython.double,
+        first_timeout: cython.double,
+        partial_timeout: cython.double,
+        progress: cython.Py_ssize_t,
+    ) -> list[tuple[RedisClient, bool]]:
+        """
+        Who owes us its first request, or the rest of one, for too long; with whether it is the first.
+
+        One pass in compiled code: 10,000 clients are looked at in a fraction of a millisecond.
+        """
+        client: Client
+        found: cython.int
+        late: list = []
+        for client in self.clients.values():
+            found = client.lateness(now, first_timeout, partial_timeout, progress)
+            if found != IN_TIME:
+                late.append((client, found == FIRST_LATE))
+        return late

@@ -66,9 +66,8 @@ def test_pages(service):
     assert get(service, "/healthz") == (200, "ok\n")
     assert get(service, "/") == (200, exposition.INDEX)
     assert get(service, "/metrics?x=1")[0] == 200
-    assert [get(service, path)[0] for path in ("/x", "/metrics/", "/metrics/x", "//", "/..")] == [
-        404
-    ] * 5
+    missing = ("/x", "/x/", "/debug/pprof/", "/metrics/", "/metrics/x", "//", "/..")
+    assert [get(service, path)[0] for path in missing] == [404] * 7
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(service):
