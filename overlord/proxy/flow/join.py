@@ -71,6 +71,8 @@ def join_parts(split: Split) -> cython.int:
         if joined is WRONG_TYPE:
             flow.errors += 1
         scratch.append(joined, 0, len(joined))
+    if split.since != 0 and not split.failed:
+        flow.latencies.observe(split.command_class, flow.outbox.now - split.since)
     split.parts = []
     client.answer(split, scratch.p, scratch.start, scratch.end)
     scratch.clear()

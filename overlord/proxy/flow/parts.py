@@ -32,12 +32,14 @@ from overlord.wire.resp import command
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from cython.cimports.overlord.wire.resp import Args, ReplyScanner
     from cython.cimports.overlord.wire.stream import ABORT, FINISH, Outbox, Stream
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from overlord.wire.resp import Args, ReplyScanner
@@ -65,6 +67,8 @@ class Pending:
         reply: what is to be sent, once `done` and until its turn comes.
         cursor: for a part of a split command, up to where its reply is used up; for the whole of it,
             how many bytes its parts' replies have.
+        since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
+        command_class: which of the `CommandClass`es it belongs to.
     """
 
     if not cython.compiled:
@@ -81,6 +85,8 @@ class Pending:
             self.parent = None
             self.reply = None
             self.cursor = 0
+            self.since = 0
+            self.command_class = 0
             self.done = False
 
 
@@ -490,6 +496,9 @@ class Node:
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
+        latencies: how long it took to answer, by class.
+        hits, misses: keys that GET and MGET have found, and not found.
+        bytes_sent, bytes_received: what went over connections whose links are no more.
         trouble: why the last connection to it failed, in words for clients.
         login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
             was never asked.
@@ -510,6 +519,11 @@ class Node:
         self.speaks3 = UNKNOWN
         self.requests = 0
         self.failures = 0
+        self.latencies = Latencies()
+        self.hits = 0
+        self.misses = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self.trouble = "not connected"
         self.login_refused = ""
         self.mark = 0
@@ -619,6 +633,7 @@ class Flow:
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
+        self.latencies = Latencies()
         self.args = Args()
         self.scratch = Buffer()
         self.serial = 0
