@@ -20,6 +20,11 @@ RUN_ID = secrets.token_hex(20)
 STARTED = time.monotonic()
 
 
+def uptime() -> float:
+    """Seconds since the program was started."""
+    return time.monotonic() - STARTED
+
+
 def own_memory() -> int:
     """Bytes of memory that this process occupies."""
     try:
@@ -46,7 +51,7 @@ class ClusterFacts:
 
     @property
     def uptime(self) -> float:
-        return time.monotonic() - STARTED
+        return uptime()
 
     @property
     def connected_clients(self) -> int:

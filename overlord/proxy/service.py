@@ -16,10 +16,12 @@ import overlord.proxy.flow.requests as flow_requests
 from overlord.config import ClusterConfig, ProxyConfig
 from overlord.errors import StartFailed
 from overlord.net.carriage import Carriage, carriage_for
+from overlord.proxy import facts
 from overlord.proxy.cluster import Cluster, flow_of
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.measurements import measured_cluster, measured_process
 from overlord.proxy.memory import MemoryWatch, memory_trimmer
+from overlord.proxy.overview import Overview
 from overlord.proxy.pool import Pool
 from overlord.telemetry.metrics import Measurement
 from overlord.wire.buffer import held_bytes
@@ -60,12 +62,16 @@ class ProxyService(Service):
     def __init__(self, clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any) -> None:
         self._configs = clusters
         self._proxy = proxy.proxy
+        self._is_timed = proxy.proxy.use_metrics and proxy.stat_address is not None
         self._reactor = reactor
         self._clusters: list[Cluster] = []
         self._carriage: Carriage | None = None
         self._sweeps: list[LoopingCall] = []
         self._admission = Admission(self._proxy.max_connections)
         self._stopped: Deferred[None] | None = None
+        self.overview = Overview(
+            lambda: self._clusters, facts.uptime, lambda: self._stopped is not None
+        )
 
     @property
     def compiled(self) -> bool:
@@ -86,6 +92,7 @@ class ProxyService(Service):
         """
         super().startService()
         outbox = Outbox()
+        outbox.timed = self._is_timed
         try:
             self._carriage = carriage_for(
                 self._proxy.transport,
@@ -217,6 +224,8 @@ class ProxyService(Service):
 
     def measurements(self) -> Iterable[Measurement]:
         """The numbers of this moment, for metrics."""
-        yield from measured_process(self._carriage)
-        for cluster in self._clusters:
+        yield from measured_process(
+            self._carriage, self._proxy.max_memory, self._proxy.max_connections
+        )
+        for cluster in list(self._clusters):
             yield from measured_cluster(cluster)

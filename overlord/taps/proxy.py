@@ -28,11 +28,11 @@ from overlord.config import (
 from overlord.errors import ConfigError
 from overlord.proxy.command_names import command_problems
 from overlord.proxy.inherited import inherited_sockets
-from overlord.taps import trial
+from overlord.taps import pages, trial
 from overlord.taps.daemon import Daemon, tell
 from overlord.telemetry import logs
 from overlord.telemetry.exposition import StatBounds, StatService
-from overlord.telemetry.metrics import Measurement, registry
+from overlord.telemetry.metrics import Measurement, Numbers
 
 if TYPE_CHECKING:
     from overlord.proxy.service import ProxyService
@@ -73,9 +73,9 @@ def makeService(options: "Options") -> Daemon:
     )
     if options.stat is not None:
         table = options.proxy.proxy
-        numbers = registry(lambda: chain(version(), main.measurements(), stat.measurements()))
+        numbers = Numbers(lambda: chain(version(), main.measurements(), stat.measurements()))
         shown = numbers if table.use_metrics else None
-        stat = StatService(options.stat, shown, reactor, stat_bounds(table))
+        stat = StatService(options.stat, shown, reactor, stat_bounds(table), pages.told_by(main))
         # First to start and last to stop: it tells load balancers that we are leaving.
         daemon.services = [stat, main]
         daemon.leaving = stat.leave

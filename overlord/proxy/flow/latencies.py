@@ -10,6 +10,8 @@ looks at the numbers, `Outbox.now` stays 0, and a request that began at 0 is not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cython
 
 from overlord.proxy.flow.command_class import CommandClass
@@ -33,10 +35,11 @@ BOUNDS = (
     10.0,
 )
 """Upper ends of the buckets in seconds; what took longer is in one more. latencies.pxd has room for these."""
-SECOND = 1_000_000_000
+SECOND = cython.declare(cython.double, 1e9)
 """Nanoseconds."""
 LAST = cython.declare(cython.int, len(BOUNDS))
 WIDTH = cython.declare(cython.int, len(BOUNDS) + 1)
+CLASSES = cython.declare(cython.int, len(CommandClass))
 
 
 @cython.final
@@ -62,14 +65,24 @@ class Latencies:
         self._sums[command_class] += took
         return 0
 
-    def counts(self, command_class: int) -> list[int]:
-        """How many fell into each bucket, the last one without an upper end included."""
-        first: cython.Py_ssize_t = command_class * WIDTH
+    def add(self, other: Latencies) -> None:
+        """Count what another one has counted, too."""
         i: cython.Py_ssize_t
-        return [self._counts[first + i] for i in range(WIDTH)]
+        for i in range(CLASSES * WIDTH):
+            self._counts[i] += other._counts[i]
+        for i in range(CLASSES):
+            self._sums[i] += other._sums[i]
 
-    def seconds(self, command_class: int) -> float:
-        """How long all of them took together."""
-        at: cython.Py_ssize_t = command_class
-        nanoseconds: int = self._sums[at]
-        return nanoseconds / SECOND
+    def of(self, classes: Iterable[int]) -> tuple[list[int], float]:
+        """How many of these classes fell into each bucket, and how many seconds all of them took together."""
+        counts: list = [0] * WIDTH
+        nanoseconds: cython.longlong = 0
+        i: cython.Py_ssize_t
+        first: cython.Py_ssize_t
+        for each in classes:
+            first = each * WIDTH
+            for i in range(WIDTH):
+                counts[i] += self._counts[first + i]
+            first = each
+            nanoseconds += self._sums[first]
+        return counts, nanoseconds / SECOND

@@ -568,6 +568,27 @@ class Node:
                     return link
         return None
 
+    def queues(self) -> tuple[int, int, int, int, int]:
+        """
+        What waits at its links, and what went over them.
+
+        Requests that are not answered, bytes that it has not taken, clients that wait for a place in a
+        line; then bytes sent and received.
+        """
+        link: Link
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        waiting: cython.Py_ssize_t = 0
+        sent: cython.longlong = self.bytes_sent
+        received: cython.longlong = self.bytes_received
+        for link in self.links + self.links3:
+            in_flight += link.in_flight
+            unsent += link.outgoing.size()
+            waiting += len(link.waiters)
+            sent += link.bytes_sent
+            received += link.bytes_received
+        return in_flight, unsent, waiting, sent, received
+
     def is_up(self) -> cython.bint:
         """Whether requests can be sent to it at this moment."""
         link: Link
@@ -672,6 +693,20 @@ class Flow:
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""
         self.refusals[why] = self.refusals.get(why, 0) + 1
+
+    def queues(self) -> tuple[int, int, int, int]:
+        """What its clients are owed (requests, bytes of replies), and bytes received from them and sent."""
+        client: Client
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        received: cython.longlong = self.client_bytes_received
+        sent: cython.longlong = self.client_bytes_sent
+        for client in self.clients.values():
+            in_flight += client.in_flight
+            unsent += client.outgoing.size() + client.retained
+            received += client.bytes_received
+            sent += client.bytes_sent
+        return in_flight, unsent, received, sent
 
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""

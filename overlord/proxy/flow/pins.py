@@ -281,9 +281,7 @@ class Pins:
                     return
 
 
-def send(
-    link: Link, client: Client | None, frame: bytes, command_class: int = CLASS_OTHER
-) -> None:
+def send(link: Link, client: Client | None, frame: bytes, command_class: int = CLASS_OTHER) -> None:
     """Send a command over a link; its reply is for this client, or with None for nobody."""
     pending: Pending = new_pending()
     pending.client = client
