@@ -28,6 +28,7 @@ COMPILED = [
     "overlord/proxy/flow/requests.py",
     "overlord/proxy/flow/replies.py",
     "overlord/proxy/flow/pins.py",
+    "overlord/proxy/flow/listening.py",
     "overlord/proxy/flow/redis_flow.py",
     "overlord/net/hub.py",
 ]

@@ -83,7 +83,10 @@ class ClusterConfig:
     """
     The function that makes a number of a key. `one_at_a_time` is twemproxy's name of `one_on_time`,
     and `fnv1a64` another spelling of `fnv1a_64`. With `crc32`, which has 15 bits, `ketama` sends
-    nearly all keys to one node; `crc32a` is the whole CRC-32.
+    nearly all keys to one node; `crc32a` is the whole CRC-32. The default is that of the Go program
+    and of twemproxy, and spreads some thousand keys and more; of keys that differ in their last two or
+    three characters only (`key0` to `key199`), most go to one node. For a cluster without data
+    `fnv1a_32`, `murmur` or `md5` are better.
     """
 
     hash_distribution: Literal["ketama", "modula", "random"] = "ketama"
@@ -203,6 +206,19 @@ class ClusterConfig:
     and a connection that nobody has is closed. A wait at a node is not idle. A number is milliseconds.
     """
 
+    max_subscriptions: Annotated[int, Between(1, 10_000_000)] = 10_000
+    """
+    Channels, patterns and shard channels together that one client may listen to. Asking for more is
+    answered with an error. Each costs memory, which counts for `max_memory`.
+    """
+
+    subscription_ping: Duration = Seconds(10.0)
+    """
+    How long the connection over which a node tells what is published may be silent: then the node is
+    asked whether it is there, and `read_timeout` later the connection is given up and made anew. Where
+    nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
+    """
+
     ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
     """Unanswered pings after which a node would be ejected. Without effect in this version."""
 
@@ -270,6 +286,23 @@ class ClusterConfig:
     """
     Bytes of one request with all its arguments. 1GiB is the `client-query-buffer-limit` of Redis;
     it has to be above `max_arg_size` for the largest values to fit.
+    """
+
+    unauthenticated_max_args: Annotated[int, Between(3, 2**31 - 1)] = 10
+    """
+    As `max_args`, for a client that has not given the `password` yet: whoever can connect may have us
+    keep this much. 10 is what Redis takes.
+    """
+
+    unauthenticated_max_arg_size: Annotated[Bytes, Between(64, 4 * GIB)] = Bytes(16 * KIB)
+    """
+    As `max_arg_size`, for a client that has not given the `password` yet. 16KiB is what Redis takes.
+    """
+
+    unauthenticated_max_buffer: Annotated[Bytes, Between(4 * KIB, 4 * GIB)] = Bytes(1 * MIB)
+    """
+    Bytes that may wait, in and out, for a client that has not given the `password` yet. One that reads
+    none of the errors it gets is closed when there are more. 1MiB are 25,000 of them.
     """
 
     max_command_names: Annotated[int, Between(1, 65536)] = 1024
@@ -405,9 +438,6 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
     if not cluster.hash_tag:
         what = "is '', so hash tags are off; write '{}' for what the Go program makes of ''"
         yield Problem(f"{where}.hash_tag", what)
-    if cluster.hash_method == "crc32" and cluster.hash_distribution == "ketama":
-        what = "'crc32' sends nearly all keys to one node with ketama; 'crc32a' spreads them"
-        yield Problem(f"{where}.hash_method", what)
     if cluster.ping_auto_eject:
         what = "has no effect in this version: nodes are not ejected, lost ones are dialled again"
         yield Problem(f"{where}.ping_auto_eject", what)
@@ -439,6 +469,12 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
+    if (
+        len(cluster.password.encode(errors="surrogateescape"))
+        > cluster.unauthenticated_max_arg_size
+    ):
+        what = "must have room for the password, or nobody could give it"
+        yield Problem(f"{where}.unauthenticated_max_arg_size", what)
     if cluster.window_start > cluster.window_max:
         yield Problem(
             f"{where}.window_start",

@@ -17,6 +17,7 @@ from overlord.config.cluster import (
 from overlord.config.problem import Problem, no_such_key, shown
 from overlord.config.proxy import ProxyConfig, ProxyTable, proxy_problems
 from overlord.config.server import ServerConfig, server
+from overlord.config.spread import spread_remarks
 from overlord.config.structure import Table, folded, keys_of, structured
 from overlord.errors import ConfigError
 
@@ -78,6 +79,7 @@ def clusters_from_text(
     warnings = [warning for each in read for warning in each.warnings]
     for index, cluster in enumerate(clusters):
         warnings += remarks(cluster, f"clusters[{index}]")
+        warnings += spread_remarks(cluster, f"clusters[{index}]")
     if not clusters:
         warnings.append(Problem("", "has no [[clusters]], so nothing will be served"))
     return Loaded(clusters, _lines(_by_cluster(warnings), source), source)

@@ -11,7 +11,7 @@ program are found again. Compiled modules cimport `keyhash` and `ring`; all othe
 
 from overlord.hashing.keyhash import HASH_METHODS, Compat, key_hash, method_number
 from overlord.hashing.points import Distribution, RingNode
-from overlord.hashing.ring import Ring, spread_problem
+from overlord.hashing.ring import Ring
 from overlord.hashing.slots import SLOTS, slot_of
 
 __all__ = [
@@ -24,5 +24,4 @@ __all__ = [
     "key_hash",
     "method_number",
     "slot_of",
-    "spread_problem",
 ]

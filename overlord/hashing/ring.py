@@ -197,13 +197,3 @@ class Ring:
             # Hash 0 belongs to the first point, and what lies beyond the last one does, too.
             taken[points[0][1]] += HASH_SPACE - below
         return [part / (self._divisor or HASH_SPACE) for part in taken]
-
-
-def spread_problem(hash_method: str, distribution: str) -> str | None:
-    """A sentence for whoever chose a method and a distribution that do not go together, or None."""
-    if distribution == "ketama" and hash_method == "crc32":
-        return (
-            "hash_method crc32 with hash_distribution ketama sends practically all keys to one node, "
-            "because it has 15 bits only: take crc32a, or another method"
-        )
-    return None

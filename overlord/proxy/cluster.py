@@ -19,11 +19,15 @@ from overlord.errors import CannotListen
 from overlord.hashing import Ring, RingNode
 from overlord.net.unix_port import UnixEndpoint
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.parts import Node
+from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.inherited import InheritedSockets, inherited_sockets
+from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
 from overlord.wire.stream import Outbox
 
@@ -48,6 +52,7 @@ def flow_of(
         getattr(config.listen, "port", 0),
         config.max_command_names,
         config.max_client_name,
+        digest_of(config.password),
     )
     facts.flow = RedisFlow(
         config.name,
@@ -77,6 +82,7 @@ class Cluster:
     listener: Any = field(default=None, init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """What listens, once it does."""
+    _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
     def listen(self) -> None:
@@ -137,6 +143,54 @@ class Cluster:
     def open_once(self, link: PinLink) -> None:
         """Open a link that is for one client at a time: if it is lost, it stays so."""
         self.pools[link.node.index].open_once(link)
+
+    def open_listening(self, link: ListenLink) -> None:
+        """Open the link over which a node tells what is published, and keep it open."""
+        self.pools[link.node.index].listen(link)
+
+    def close_listening(self, link: ListenLink) -> None:
+        """Dial for this link no more."""
+        self.pools[link.node.index].listen_no_more(link)
+
+    def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
+        """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
+        if trouble:
+            self.log.warn(
+                "subscriptions at node {node} of cluster {cluster} are interrupted: {trouble}"
+                " ({names} names; what is published meanwhile is lost)",
+                node=node.label,
+                cluster=self.config.name,
+                trouble=trouble,
+                names=names,
+            )
+        else:
+            self.log.info(
+                "subscriptions at node {node} of cluster {cluster} are back ({names} names)",
+                node=node.label,
+                cluster=self.config.name,
+                names=names,
+            )
+
+    def node_states(self) -> list[NodeState]:
+        """How each node is at this moment, in the order of the configuration."""
+        shares = self._shares()
+        return [
+            self._state_of(node, shares[index], self.pools[index].changed_at)
+            for index, node in enumerate(self.flow.nodes)
+        ]
+
+    def _shares(self) -> list[float]:
+        """The part of the keys that each node has. It takes a look at every point, so it is kept."""
+        ring = self.flow.ring
+        if self._shares_of is None or self._shares_of[0] is not ring:
+            self._shares_of = (ring, ring.shares())
+        return self._shares_of[1]
+
+    def _state_of(self, node: Node, share: float, changed: float | None) -> NodeState:
+        is_up = any(link.is_ready() for link in node.links)
+        state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
+        trouble = node.login_refused or ("" if is_up else node.trouble)
+        return NodeState(node.label, node.address, state, trouble, share, 0, changed)
 
 
 @implementer(IStreamServerEndpoint)

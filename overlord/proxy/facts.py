@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import secrets
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from attrs import define, field
 
 from overlord import __version__
 from overlord.proxy.flow.parts import Client, Flow
-from overlord.proxy.flow.session import Session
+from overlord.proxy.flow.session import ClientState, Session
 from overlord.proxy.frontend import Admission, shown_address
 
 RUN_ID = secrets.token_hex(20)
 STARTED = time.monotonic()
+NONE = (0, 0, 0)
+"""Channels, patterns and shard channels of a client that listens to nothing."""
 
 
 def uptime() -> float:
@@ -41,6 +45,9 @@ class ClusterFacts:
     tcp_port: int
     max_command_names: int
     max_client_name: int
+    password_digest: bytes = b""
+    client_timeout: float = 0.0
+    """Seconds after which a client that sends nothing is closed; 0: never."""
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)
@@ -70,6 +77,72 @@ class ClusterFacts:
         return int(self.flow.requests)
 
     @property
+    def connections_refused(self) -> int:
+        return self.admission.refused
+
+    @property
+    def error_replies(self) -> int:
+        return int(self.flow.errors)
+
+    @property
+    def bytes_received(self) -> int:
+        flow = self.flow
+        here = sum(client.bytes_received for client in flow.clients.values())
+        return int(flow.client_bytes_received) + here
+
+    @property
+    def bytes_sent(self) -> int:
+        flow = self.flow
+        here = sum(client.bytes_sent for client in flow.clients.values())
+        return int(flow.client_bytes_sent) + here
+
+    @property
+    def waiting_clients(self) -> int:
+        return sum(count for (_, blocking), count in self.flow.pins.used.items() if blocking)
+
+    @property
+    def processor_seconds(self) -> tuple[float, float]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_stime, used.ru_utime
+
+    @property
+    def node_states(self) -> list[Mapping[str, object]]:
+        return [
+            {
+                "state": "up" if any(link.is_ready() for link in node.links) else "down",
+                "connections": sum(link.is_ready() for link in (*node.links, *node.links3)),
+                "in_flight": sum(link.in_flight for link in (*node.links, *node.links3)),
+                "requests": node.requests,
+                "failures": node.failures,
+            }
+            for node in self.flow.nodes
+        ]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        limits = self.flow.limits
+        return {
+            "appendonly": "no",
+            "client-output-buffer-limit": f"normal {limits.max_unsent} 0 0"
+            f" slave 0 0 0 pubsub {limits.max_unsent} 0 0",
+            "client-query-buffer-limit": limits.max_request,
+            "cluster-enabled": "no",
+            "databases": 1,
+            "latency-monitor-threshold": 0,
+            "maxclients": self.max_clients,
+            "maxmemory": 0,
+            "maxmemory-policy": "noeviction",
+            "notify-keyspace-events": "",
+            "port": self.tcp_port,
+            "proto-max-bulk-len": limits.max_arg_size,
+            "replica-read-only": "yes",
+            "save": "",
+            "slowlog-log-slower-than": -1,
+            "slowlog-max-len": 0,
+            "timeout": math.ceil(self.client_timeout),
+        }
+
+    @property
     def used_memory(self) -> int:
         return own_memory()
 
@@ -84,6 +157,56 @@ class ClusterFacts:
     def reached(self, bound: str) -> None:
         """A client has reached the bound of this name."""
         self.flow.hit(bound)
+
+    def clients(self) -> Iterator[ClientState]:
+        """The clients of this cluster, the longest connected first."""
+        for client in list(self.flow.clients.values()):
+            if client.owner is not None:
+                yield self._state_of(client)
+
+    def client(self, number: int) -> ClientState | None:
+        """The client of this cluster with this CLIENT ID."""
+        client = self.flow.clients.get(number)
+        return None if client is None or client.owner is None else self._state_of(client)
+
+    def _state_of(self, client: Client) -> ClientState:
+        pin, subscriber, table = client.pin, client.subscriber, self.flow.table
+        session = client.session or self.new_session(client)
+        letters = {
+            "P": subscriber is not None,
+            "U": session.address.startswith("unix:"),
+            "b": pin is not None and pin.waits_at_node,
+            "c": client.draining,
+            "d": pin is not None and pin.touched,
+            "x": pin is not None and pin.in_multi,
+        }
+        return ClientState(
+            session=session,
+            command="NULL" if client.last_row < 0 else table.row(client.last_row).fullname,
+            idle=self.flow.now - client.heard_at,
+            flags="".join(letter for letter, holds in letters.items() if holds) or "N",
+            subscriptions=NONE if subscriber is None else subscriber.numbers(),
+            queued=-1 if pin is None else pin.queued,
+            watches=pin is not None and pin.watching,
+            unparsed=len(client.incoming),
+            unsent=len(client.outgoing),
+            retained=client.retained,
+            received=client.bytes_received,
+            sent=client.bytes_sent,
+        )
+
+    def end_client(self, number: int) -> None:
+        """Close the connection of another client."""
+        client = self.flow.clients.get(number)
+        if client is not None:
+            client.end("killed by another client")
+
+    def end_wait(self, number: int, *, with_error: bool) -> bool:
+        """Have a client's wait at a node end; False if it waits at none."""
+        client = self.flow.clients.get(number)
+        if client is None or client.pin is None:
+            return False
+        return bool(client.pin.end_wait(with_error=with_error))
 
     def now(self) -> float:
         return time.time()

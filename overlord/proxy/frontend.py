@@ -115,7 +115,8 @@ class ClientConn(StreamProtocol):
         """
         stream: Any = self.stream
         unsent = self.carriage.unsent(stream)
-        is_owed = unsent or stream.in_flight or stream.blocked
+        listens = stream.subscriber is not None  # and need not say anything, as in Redis
+        is_owed = unsent or stream.in_flight or stream.blocked or listens
         if is_owed or stream.bytes_received != self._received:
             self._silent_since = NEVER
         elif self._silent_since == NEVER:

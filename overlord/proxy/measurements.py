@@ -20,6 +20,9 @@ BOUNDS = (
     "max_arg_size",
     "max_request",
     "max_reply_depth",
+    "unauthenticated_max_args",
+    "unauthenticated_max_arg_size",
+    "unauthenticated_max_buffer",
     "max_command_names",
     "max_client_name",
     "window_max",
@@ -29,11 +32,12 @@ BOUNDS = (
     "transaction_pins",
     "blocking_pins",
     "pin_idle_timeout",
+    "max_subscriptions",
     "max_memory",
     "client_read_timeout",
     "client_write_timeout",
 )
-REFUSALS = ("cross-node", "http")
+REFUSALS = ("cross-node", "http", "noauth", "password")
 NODE_CLASSES = tuple(each for each in CommandClass if each is not CommandClass.BLOCKING)
 """What a node's latency is made of: how long a command waits that is meant to wait says nothing about it."""
 CLASSES = {
@@ -90,6 +94,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
         ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
         ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
+        ("messages", flow.messages, "Messages that came from nodes."),
+        ("messages_sent", flow.deliveries, "Messages given to clients."),
         ("client_received_bytes", received, "Bytes received from clients."),
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     ):
@@ -101,11 +107,22 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             cluster.config.max_connections,
             "Clients that max_connections of the cluster allows; 0: no bound.",
         ),
+        ("subscribers", flow.channels.subscribers, "Clients that listen to channels or patterns."),
         ("in_flight", in_flight, "Requests of clients that are not answered."),
         ("client_unsent_bytes", unsent, "Bytes of replies that clients have not taken."),
         ("cluster_ready", is_ready(cluster), "1: requests can be sent to a node."),
     ):
         yield Measurement(f"overlord_proxy_{name}", labels, value, "gauge", text)
+    for kind, topics in zip(
+        ("channel", "pattern", "shard_channel"), flow.channels.topics, strict=True
+    ):
+        yield Measurement(
+            "overlord_proxy_channels",
+            {**labels, "kind": kind},
+            len(topics),
+            "gauge",
+            "Names that clients listen to, each once however many they are.",
+        )
     for bound in BOUNDS:
         yield Measurement(
             "overlord_proxy_bound_hits",

@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
 from overlord import __version__
-from overlord.hashing import Ring
 from overlord.proxy.cluster import Cluster
 from overlord.proxy.flow.parts import Node
+from overlord.proxy.node_state import NodeState
 
 VERSION = 1
-DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
-"""The states of a link; compiled, the names in `parts` exist for compiled modules only."""
 
 Breathe = Callable[[], Awaitable[None]]
 """Lets the reactor have a turn when it is time for it."""
@@ -28,16 +26,11 @@ Breathe = Callable[[], Awaitable[None]]
 
 @define(eq=False)
 class Overview:
-    """
-    Looks at clusters for people and programs.
-
-    It remembers what a ring's shares are: for thousands of nodes that is a tenth of a second's work.
-    """
+    """Looks at clusters for people and programs."""
 
     clusters: Callable[[], Iterable[Cluster]]
     uptime: Callable[[], float]
     is_leaving: Callable[[], bool]
-    _shares: dict[str, tuple[Ring, list[float]]] = field(factory=dict, init=False)
 
     def not_ready(self) -> list[str]:
         """Why the proxy is not ready to serve every cluster, in a sentence each; empty: it is."""
@@ -55,8 +48,6 @@ class Overview:
             shown.append(self._cluster(cluster))
             await breathe()
         problems = self.not_ready()
-        kept = {cluster["name"] for cluster in shown}
-        self._shares = {name: known for name, known in self._shares.items() if name in kept}
         return {
             "version": VERSION,
             "overlord": __version__,
@@ -68,7 +59,7 @@ class Overview:
 
     def _cluster(self, cluster: Cluster) -> dict[str, Any]:
         config, flow = cluster.config, cluster.flow
-        shares = self._shares_of(config.name, flow.ring)
+        states = zip(flow.nodes, cluster.node_states(), strict=True)
         in_flight, unsent, _, _ = flow.queues()
         return {
             "name": config.name,
@@ -83,23 +74,13 @@ class Overview:
             "errors": flow.errors,
             "in_flight": in_flight,
             "unsent_bytes": unsent,
-            "nodes": [_node(node, shares[node.index]) for node in flow.nodes],
+            "nodes": [_node(node, state) for node, state in states],
         }
-
-    def _shares_of(self, name: str, ring: Ring) -> list[float]:
-        known = self._shares.get(name)
-        if known is None or known[0] is not ring:
-            known = self._shares[name] = (ring, ring.shares())
-        return known[1]
 
 
 def is_ready(cluster: Cluster) -> bool:
     """Whether requests can be sent to one of its nodes."""
-    return any(_is_up(node) for node in cluster.flow.nodes)
-
-
-def _is_up(node: Node) -> bool:
-    return any(link.is_ready() for link in node.links)
+    return any(link.is_ready() for node in cluster.flow.nodes for link in node.links)
 
 
 def _troubles(cluster: Cluster) -> Iterable[str]:
@@ -109,23 +90,16 @@ def _troubles(cluster: Cluster) -> Iterable[str]:
         yield f"cluster {cluster.config.name!r} has no usable node: {why}"
 
 
-def _state(node: Node) -> str:
-    if _is_up(node):
-        return "up"
-    if node.login_refused:
-        return "login-refused"
-    return "dialing" if any(link.state == DIALING for link in node.links) else "down"
-
-
-def _node(node: Node, share: float) -> dict[str, Any]:
-    state = _state(node)
+def _node(node: Node, state: NodeState) -> dict[str, Any]:
     in_flight, unsent, waiting, _, _ = node.queues()
     return {
-        "label": node.label,
-        "address": node.address,
-        "state": state,
-        "trouble": "" if state == "up" else node.trouble,
-        "share": round(share, 6),
+        "label": state.label,
+        "address": state.address,
+        "state": state.state,
+        "trouble": state.trouble,
+        "changed": None if state.changed is None else round(state.changed, 3),
+        "share": round(state.share, 6),
+        "ejections": state.ejections,
         "connections": sum(link.is_ready() for link in node.links + node.links3),
         "in_flight": in_flight,
         "unsent_bytes": unsent,

@@ -23,8 +23,7 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 0; }
 header, section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: 1rem; margin-bottom: 1rem; }
 p { margin: .3rem 0; } a { color: inherit; } .soft { color: var(--soft); }
-.up { color: var(--good); } .down, .login-refused { color: var(--bad); }
-.dialing, .ejected, .other { color: var(--warn); }
+.up { color: var(--good); } .down { color: var(--bad); } .other { color: var(--warn); }
 dl { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .6rem 0 0; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
@@ -34,7 +33,8 @@ th, td { padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--line); vertic
 .number { text-align: right; } summary { cursor: pointer; margin-top: .6rem; }
 """
 
-STATES = ("up", "down", "dialing", "login-refused", "ejected")
+SHADES = {"up": "up", "down": "down", "login refused": "down"}
+"""How the states of nodes are shown; others are a warning."""
 
 Breathe = Callable[[], Awaitable[None]]
 """Lets the reactor have a turn when it is time for it."""
@@ -112,7 +112,7 @@ def _node(node: Mapping[str, Any]) -> str:
     trouble = f'<br><span class="soft">{escape(node["trouble"])}</span>' if node["trouble"] else ""
     return (
         f"<tr><td>{escape(place)}</td>"
-        f'<td class="{state if state in STATES else "other"}">{escape(state)}{trouble}</td>'
+        f'<td class="{SHADES.get(state, "other")}">{escape(state)}{trouble}</td>'
         f'<td class="number">{node["share"]:.1%}</td>'
         f'<td class="number">{node["connections"]:,}</td>'
         f'<td class="number">{node["in_flight"]:,}</td>'

@@ -78,17 +78,41 @@ class Pool:
     carriage: Carriage
     log = Logger()
     is_up: bool = field(default=False, init=False)
+    changed_at: float | None = field(default=None, init=False)
+    """When the node last came, went, or changed its mind about our login; in the reactor's seconds."""
     _was_up: bool | None = field(default=None, init=False)
     _was_refused: str = field(default="", init=False)
     _lacks_resp3: bool = field(default=False, init=False)
     _services: dict[Link, ClientService] = field(factory=dict, init=False)
-
+    _listening: dict[Link, ClientService] = field(factory=dict, init=False)
     _dialled: set[Deferred[IProtocol]] = field(factory=set, init=False)
 
     def open(self, link: RedisLink) -> None:
         """Open a link, and keep it open; does nothing for one that is kept already."""
         if link in self._services:
             return
+        link.changed = self._look
+        link.greeted = lambda accepted: self._greeted(link, accepted)
+        self._services[link] = service = self._service(link)
+        service.startService()
+
+    def listen(self, link: RedisLink) -> None:
+        """
+        Open the link that listens for subscribers, and keep it open.
+
+        It says nothing about whether the node is up: a node may refuse it, and serve requests.
+        """
+        if link not in self._listening:
+            self._listening[link] = service = self._service(link)
+            service.startService()
+
+    def listen_no_more(self, link: RedisLink) -> None:
+        """Dial for this link no more."""
+        if (service := self._listening.pop(link, None)) is not None:
+            service.stopService()
+
+    def _service(self, link: RedisLink) -> ClientService:
+        """What dials a link, and dials it again with back-off."""
         cluster = self.cluster
         endpoint = DialledEndpoint(
             self._endpoint(), link, self.reactor, cluster.dial_timeout, self._look
@@ -99,17 +123,13 @@ class Pool:
             factor=2.0,
             jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
         )
-        link.changed = self._look
-        link.greeted = lambda accepted: self._greeted(link, accepted)
-        service = ClientService(
+        return ClientService(
             endpoint,
             NodeConnFactory(link, self.carriage),
             # Not the service's own count: it takes a connection for a success, whoever answers there.
             retryPolicy=lambda _: policy(max(link.dials_failed - 1, 0)),
             clock=self.reactor,
         )
-        self._services[link] = service
-        service.startService()
 
     def open_once(self, link: RedisLink) -> None:
         """Open a link that is not kept open: a failure or a loss is its end."""
@@ -166,6 +186,7 @@ class Pool:
             return
         first, was_up = self._was_up is None, self._was_up
         self._was_up, self._was_refused = self.is_up, refused
+        self.changed_at = self.reactor.seconds()
         if not self.is_up:
             self.log.warn(
                 "node {node} of cluster {cluster} is down: {trouble}",
@@ -198,7 +219,8 @@ class Pool:
         """Close all connections, and dial no more."""
         for dialled in list(self._dialled):
             dialled.cancel()
-        services, self._services = self._services, {}
+        services = {**self._services, **self._listening}
+        self._services, self._listening = {}, {}
         for link, service in services.items():
             link.close(ABORTING, "the proxy stops")
             await service.stopService()

@@ -132,11 +132,15 @@ class ProxyService(Service):
     ) -> Cluster:
         admission = Admission(config.max_connections, self._admission)
         flow = flow_of(config, outbox, admission, self._proxy.max_memory)
+        flow.facts.client_timeout = self._proxy.read_timeout
         factory = ClientConnFactory(flow, carriage, admission, next_number)
         pools = [Pool(config, server, self._reactor, carriage) for server in config.servers]
         cluster = Cluster(config, flow, factory, pools, self._proxy.backlog, self._reactor)
         flow.dial = cluster.open
         flow.pins.dial = cluster.open_once
+        flow.channels.dial = cluster.open_listening
+        flow.channels.hang_up = cluster.close_listening
+        flow.channels.tell = cluster.tell_of_channels
         return cluster
 
     def _sweep(self, look: Callable[[], None], shortest: float, longest_interval: float) -> None:
@@ -160,7 +164,12 @@ class ProxyService(Service):
         clusters = self._configs
         return min(
             (
-                min(each.read_timeout, each.write_timeout, each.pin_idle_timeout)
+                min(
+                    each.read_timeout,
+                    each.write_timeout,
+                    each.pin_idle_timeout,
+                    each.subscription_ping,
+                )
                 for each in clusters
             ),
             default=0,

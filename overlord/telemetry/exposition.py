@@ -252,9 +252,11 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 def stat_site(pages: Mapping[bytes, Render], clock: IReactorTime, bounds: StatBounds) -> "StatSite":
     """A site with one plain page for each name, and 404 for all others."""
-    root = Page(_missing)
+    missing = Page(_missing)
+    # Not itself: below it, a path that ends with / would be the list of pages.
+    root = Page(_missing, missing)
     for name, answer in pages.items():
-        root.putChild(name, Page(answer, missing=root))
+        root.putChild(name, Page(answer, missing))
     return StatSite(root, clock, bounds)
 
 

@@ -26,7 +26,12 @@ cdef class RequestScanner(LengthLine):
     cdef Py_ssize_t max_args
     cdef Py_ssize_t max_arg_size
     cdef Py_ssize_t max_request
+    cdef Py_ssize_t usual_args
+    cdef Py_ssize_t usual_arg_size
 
+    cpdef void restrict(self, Py_ssize_t max_args, Py_ssize_t max_arg_size)
+    cpdef void unrestrict(self)
+    cdef int scan_freely(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef int scan(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef int _violated(self, str reason, str bound, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2

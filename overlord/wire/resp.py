@@ -123,8 +123,8 @@ class RequestScanner(LengthLine):
         max_request: int = 1 << 30,
     ) -> None:
         self.max_line = max_line
-        self.max_args = max_args
-        self.max_arg_size = max_arg_size
+        self.max_args = self.usual_args = max_args
+        self.max_arg_size = self.usual_arg_size = max_arg_size
         self.max_request = max_request
         self.at = 0
         self.left = 0
@@ -135,6 +135,29 @@ class RequestScanner(LengthLine):
         self.after = 0
         self.violation = None
         self.broken_bound = ""
+
+    def restrict(self, max_args: cython.Py_ssize_t, max_arg_size: cython.Py_ssize_t) -> None:
+        """Have lower bounds between two frames, for who has not authenticated yet."""
+        self.max_args = min(max_args, self.usual_args)
+        self.max_arg_size = min(max_arg_size, self.usual_arg_size)
+
+    def unrestrict(self) -> None:
+        """Have the usual bounds again."""
+        self.max_args = self.usual_args
+        self.max_arg_size = self.usual_arg_size
+
+    def scan_freely(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Look at a frame that came as an inline command, which has but the usual bounds, as in Redis."""
+        max_args: cython.Py_ssize_t = self.max_args
+        max_arg_size: cython.Py_ssize_t = self.max_arg_size
+        found: cython.int
+        self.unrestrict()
+        found = self.scan(p, start, end)
+        self.max_args = max_args
+        self.max_arg_size = max_arg_size
+        return found
 
     def scan(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -157,6 +180,14 @@ class RequestScanner(LengthLine):
                 self.length = self.after - start
                 return NOTHING
             if size > self.max_args:
+                if size <= self.usual_args:
+                    return self._violated(
+                        "unauthenticated multibulk length",
+                        "unauthenticated_max_args",
+                        p,
+                        start,
+                        end,
+                    )
                 return self._violated("invalid multibulk length", "max_args", p, start, end)
             self.argc = self.left = size
             self.at = self.after - start
@@ -177,6 +208,10 @@ class RequestScanner(LengthLine):
                     return self._violated("too big bulk count string", "max_inline", p, pos, end)
                 return self._violated("invalid bulk length", "", p, pos, end)
             if size > self.max_arg_size:
+                if size <= self.usual_arg_size:
+                    return self._violated(
+                        "unauthenticated bulk length", "unauthenticated_max_arg_size", p, pos, end
+                    )
                 return self._violated("invalid bulk length", "max_arg_size", p, pos, end)
             stop = self.after + size
             if stop + 2 - start > self.max_request:

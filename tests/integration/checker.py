@@ -12,6 +12,10 @@ the value that is certain, and the writes that may still come (`late`). A killed
 whoever kills one says so (`may_forget`) beforehand. An own connection that is cut in the middle of its
 requests leaves the same doubt.
 
+Listeners are connections of their own: each gets every message that a caller publishes, and every message
+carries a token of its own, so that one that is wrong or comes twice is seen at once, and one that is lost at
+the end (where nodes are killed, messages may be lost, too).
+
 All callers live in one thread with one epoll: they cost little beside what they attack.
 """
 
@@ -35,6 +39,7 @@ from integration.client import (
     Incomplete,
     Map,
     Null,
+    Push,
     Reply,
     Status,
     encode,
@@ -57,6 +62,8 @@ class Report:
     problems: list[str] = attrs.field(factory=list)
     """What must never be; empty when all is well."""
     replies: int = 0
+    messages: int = 0
+    """What listeners heard."""
     errors: collections.Counter[str] = attrs.field(factory=collections.Counter)
     """Errors that were excused, by their text."""
     longest_wait: float = 0.0
@@ -168,6 +175,7 @@ class Caller:
             for i, key in enumerate(spread(f"{self.name}:n", 8))
         }
         self.queue = f"{self.name}:queue".encode()
+        self.channels = checker.channels_of(number)
         self.fixed = f"{self.name}:fixed".encode()
         self.wants_resp3 = number % 2 == 1
         self.switches = number % 8 == 3 and not checker.faults
@@ -448,6 +456,20 @@ class Caller:
             ("BLPOP", self.queue, 0), lambda reply: reply == [self.queue, value], nothing_in_doubt
         )
 
+    def publish(self) -> None:
+        """Publish a token on a channel of one's own; somebody listens to it."""
+        channel = self.random.choice(self.channels)
+        token = self.token(channel)
+        self.checker.published[token] = False
+
+        def check(reply: Reply) -> bool:
+            if type(reply) is int and reply >= 1:
+                self.checker.published[token] = True
+                return True
+            return self.checker.faults and reply == 0
+
+        self.ask(("PUBLISH", channel, token), check, nothing_in_doubt)
+
     def hmset(self) -> None:
         key = self.random.choice(list(self.hashes))
         held, value = self.hashes[key], self.token(key)
@@ -544,6 +566,75 @@ class Caller:
         self.ask(("HELLO", version), check, nothing_in_doubt)
 
 
+class Listener(Caller):
+    """A connection that listens to all that callers publish, by names or by a pattern."""
+
+    def __init__(self, checker: "Checker", number: int, *, by_pattern: bool) -> None:
+        self.heard: set[bytes] = set()
+        self.by_pattern = by_pattern
+        self.extra = f"{checker.name}extra{number % 2}".encode()
+        super().__init__(checker, number)
+        self.switches = self.leaves = False
+
+    def connect(self) -> None:
+        super().connect()
+        self.pending.clear()
+        self.outgoing.clear()
+        if self.wants_resp3:
+            self.hello(3)
+        if self.by_pattern:
+            self.say("psubscribe", [b"%b*" % self.checker.name.encode()], 1)
+        else:
+            self.say("subscribe", self.checker.all_channels(), 1)
+
+    def say(self, word: str, names: Sequence[bytes], first: int) -> None:
+        """Join or leave names, each of which has to be confirmed in its turn."""
+        self.ask((word, *names), self.confirms(word, names[0], first), nothing_in_doubt)
+        for place, name in enumerate(names[1:], first + 1):
+            check = self.confirms(word, name, place)
+            self.pending.append(Pending(word, check, nothing_in_doubt, time.monotonic()))
+
+    def confirms(self, word: str, name: bytes, total: int) -> Check:
+        return lambda reply: reply == [word.encode(), name, total]
+
+    def judge(self, reply: Reply) -> None:
+        items = list(reply.items) if isinstance(reply, Push) else reply
+        match items:
+            case [b"message", channel, text] if not self.by_pattern:
+                return self.hear(channel, text)
+            case [b"pmessage", pattern, channel, text] if self.by_pattern:
+                assert pattern == b"%b*" % self.checker.name.encode()
+                return self.hear(channel, text)
+        return super().judge(items if isinstance(reply, Push) else reply)
+
+    def hear(self, channel: bytes, text: bytes) -> None:
+        self.checker.report.messages += 1
+        if text not in self.checker.published or not text.startswith(channel + b"="):
+            self.checker.complain(self, f"a message that nobody has published: {excerpt(text)}")
+        elif text in self.heard:
+            self.checker.complain(self, f"a message for the second time: {excerpt(text)}")
+        self.heard.add(text)
+
+    def fill(self) -> None:
+        """Once in a while, begin to listen to another name, and stop; others do the same with it."""
+        if not self.pending and self.random.random() < 0.05:
+            base = 1 if self.by_pattern else len(self.checker.all_channels())
+            self.say("subscribe", [self.extra], base + 1)
+            self.say("unsubscribe", [self.extra], base)
+
+    def echo(self) -> None:
+        self.tokens += 1
+        token = f"{self.name}!{self.tokens}".encode()
+        expected = token if self.resp3 else [b"pong", token]
+        self.ask(("PING", token), lambda reply: reply == expected, nothing_in_doubt)
+
+    def missed(self) -> list[bytes]:
+        """What was surely published, and did not come."""
+        return [
+            text for text, sure in self.checker.published.items() if sure and text not in self.heard
+        ]
+
+
 ASKED: list[tuple[Callable[[Caller], None], int]] = [
     (Caller.get, 20),
     (Caller.set, 12),
@@ -571,12 +662,16 @@ OF_ONE_CONNECTION: list[tuple[Callable[[Caller], None], int]] = [
 """What needs a connection to a node of one's own, and is asked with `transacts` only."""
 
 
+OF_LISTENERS: list[tuple[Callable[[Caller], None], int]] = [(Caller.publish, 3)]
+"""What is asked where somebody listens."""
+
+
 class Checker:
     """
     Many callers against one address; `run` for some seconds, or `start` and `stop` around something else.
 
     `faults` excuses the errors of `NODE_ERRORS`; `churn` lets some callers reset their connections in the
-    middle of things; `pause` is how many seconds a caller rests after each round of its requests;
+    middle of things; `listeners` is how many connections listen to what callers publish; `pause` is how many seconds a caller rests after each round of its requests;
     `patience` is how long a reply may be owed before that is a problem. The keys are this checker's alone;
     a hash tag in `name` keeps them on one node.
     """
@@ -592,6 +687,7 @@ class Checker:
         faults: bool = False,
         churn: bool = True,
         transacts: bool = False,
+        listeners: int = 0,
         pause: float = 0.0,
         patience: float = 5.0,
         keep_waits: bool = False,
@@ -609,8 +705,12 @@ class Checker:
         self.keep_waits = keep_waits
         self.name = f"{name}{os.getpid()}.{next(_numbers)}."
         self.kinds = (ASKED[:-1] if faults else ASKED) + (OF_ONE_CONNECTION if transacts else [])
+        self.kinds = self.kinds + (OF_LISTENERS if listeners else [])
         self.report = Report(seed)
+        self.published: dict[bytes, bool] = {}
+        """All tokens on channels; with True those that nodes have surely passed on."""
         self._count = callers
+        self._listener_count = listeners
         self._epoll = select.epoll()
         self._callers: dict[int, Caller] = {}
         self._ends = threading.Event()
@@ -654,6 +754,7 @@ class Checker:
 
     def _live(self) -> None:
         try:
+            listeners = self._tune_in()
             for number in range(self._count):
                 self._admit(Caller(self, number))
             while not self._ends.is_set() and self._callers:
@@ -664,6 +765,7 @@ class Checker:
                 if time.monotonic() > deadline:
                     break
             self._say_goodbye()
+            self._look_what_was_missed(listeners)
         except Exception as error:  # whatever it was: a checker that died has found nothing right
             self.report.problems.append(f"the checker itself failed: {error!r}")
             raise
@@ -671,6 +773,37 @@ class Checker:
             self._epoll.close()
             for caller in self._callers.values():
                 caller.socket.close()
+
+    def channels_of(self, number: int) -> list[bytes]:
+        """The channels on which one caller publishes."""
+        return [f"{self.name}{name}".encode() for name in spread(f"{number}:news", 3)]
+
+    def all_channels(self) -> list[bytes]:
+        return [name for number in range(self._count) for name in self.channels_of(number)]
+
+    def _tune_in(self) -> list[Listener]:
+        """Have the listeners confirmed before anything is published: what comes earlier is not theirs."""
+        listeners = [
+            Listener(self, self._count + number, by_pattern=number % 4 > 1)
+            for number in range(self._listener_count)
+        ]
+        for listener in listeners:
+            self._admit(listener)
+        deadline = time.monotonic() + self.patience
+        while any(each.pending for each in listeners) and time.monotonic() < deadline:
+            self._turn(asking=False)
+        return listeners
+
+    def _look_what_was_missed(self, listeners: Sequence[Listener]) -> None:
+        """What was surely published has to come, if need be a little later than its count."""
+        if self.faults:
+            return
+        deadline = time.monotonic() + self.patience
+        while any(each.missed() for each in listeners) and time.monotonic() < deadline:
+            self._turn(asking=False)
+        for listener in listeners:
+            for text in listener.missed()[:3]:
+                self.complain(listener, f"a message was lost: {excerpt(text)}")
 
     def _admit(self, caller: Caller) -> None:
         self._callers[caller.socket.fileno()] = caller

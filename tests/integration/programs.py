@@ -375,6 +375,7 @@ class OverlordProxy(Program):
     ) -> None:
         super().__init__()
         self.stat_port = free_port()
+        self.stat_host = "127.0.0.1"
         self.settings: dict[str, object] = {
             "name": "t",
             "cache_type": "redis",
@@ -389,7 +390,7 @@ class OverlordProxy(Program):
 
     def command(self) -> Sequence[str]:
         (self.folder / "cluster.toml").write_text(toml({"clusters": [self.settings]}))
-        conf = {"stat": f"127.0.0.1:{self.stat_port}", "proxy": self.proxy}
+        conf = {"stat": f"{self.stat_host}:{self.stat_port}", "proxy": self.proxy}
         (self.folder / "proxy.toml").write_text(toml(conf))
         # Not the path from sys.executable's links: a virtual environment's twistd is beside the link.
         twistd = str(Path(sys.executable).parent / "twistd")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from integration.checker import Checker
+from integration.checker import Caller, Checker
 from integration.client import Address, Incomplete, parse_reply
 from integration.programs import OverlordProxy, RedisServer, free_port
 
@@ -93,6 +93,42 @@ LIES: dict[str, Corrupt] = {
 }
 
 
+def of_messages(corrupt: Corrupt) -> Corrupt:
+    """Do it to the messages among the replies, one by one, and to nothing else."""
+
+    def lie(replies: list[bytes]) -> list[bytes]:
+        told: list[bytes] = []
+        for reply in replies:
+            told += corrupt([reply]) if b"message\r\n" in reply[:20] else [reply]
+        return told
+
+    return lie
+
+
+LIES_ABOUT_MESSAGES: dict[str, Corrupt] = {
+    "lost": of_messages(LIES["lost"]),
+    "doubled": of_messages(LIES["doubled"]),
+    "of another write": of_messages(lambda replies: [re.sub(rb"=\d", b"=0", r) for r in replies]),
+    "of another channel": of_messages(
+        lambda replies: [re.sub(rb":news:\d", b":news:9", r, count=1) for r in replies]
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES_ABOUT_MESSAGES)
+def test_a_wrong_message_is_found(lie: str, servers: list[RedisServer], seed: int) -> None:
+    """One that is lost, comes twice, or is another one, while every reply is right."""
+    liar = Liar(servers[0].address, LIES_ABOUT_MESSAGES[lie])
+
+    checker = Checker(liar.address, seed=seed, callers=3, listeners=2, churn=False, patience=0.5)
+    checker.kinds = [(Caller.publish, 1)]
+    report = checker.run(0.4)
+    liar.close()
+
+    assert report.problems
+    assert all("message" in problem for problem in report.problems)
+
+
 @pytest.fixture(params=LIES)
 def liar(request: pytest.FixtureRequest, servers: list[RedisServer]) -> Iterator[Liar]:
     liar = Liar(servers[0].address, LIES[request.param])
@@ -114,7 +150,7 @@ def test_a_server_itself_is_right(
     """The expectations are those of every server that we support."""
     server = start_server(version)
 
-    report = Checker(server.address, seed=seed).run(1)
+    report = Checker(server.address, seed=seed, listeners=4).run(1)
 
     report.assert_right()
 
@@ -129,10 +165,11 @@ def test_every_reply_through_the_proxy_is_right(
     """No reply is lost, doubled, swapped, or late for another, whoever pipelines beside whom."""
     proxy = start_proxy([s.address for s in servers], node_connections=node_connections)
 
-    report = Checker(proxy.address, seed=seed, callers=32, transacts=True).run(10)
+    report = Checker(proxy.address, seed=seed, callers=32, transacts=True, listeners=4).run(10)
 
     report.assert_right()
     assert report.errors == {}
+    assert report.messages > 0
 
 
 @pytest.mark.soak
@@ -148,7 +185,8 @@ def test_every_reply_of_a_minute_is_right(
     nodes = [start_server(server_version) for _ in range(4)]
     proxy = start_proxy([node.address for node in nodes], node_connections=node_connections)
 
-    report = Checker(proxy.address, seed=seed, callers=64, transacts=True).run(60)
+    report = Checker(proxy.address, seed=seed, callers=64, transacts=True, listeners=8).run(60)
 
     report.assert_right()
     assert report.errors == {}
+    assert report.messages > 0

@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import pty
+import re
 import select
 import socket
 import subprocess
@@ -201,14 +202,13 @@ def test_redis_py_knows_its_connection(proxy: OverlordProxy, settings: dict, res
 def test_redis_py_is_told_what_is_not_served(proxy: OverlordProxy, settings: dict) -> None:
     """An error with the reason, in the client's own way, and the connection goes on."""
     refused = {
-        "config": methodcaller("config_get", "save"),
+        "config|set": methodcaller("config_set", "save", ""),
         "wait": methodcaller("wait", 1, 100),
-        "publish": methodcaller("publish", "news", "text"),
     }
     with redis.Redis(port=proxy.port, single_connection_client=True, **settings) as client:
         number = client.client_id()
         for name, call in refused.items():
-            with pytest.raises(redis.ResponseError, match=f"'{name}' is not supported by"):
+            with pytest.raises(redis.ResponseError, match=f"'{re.escape(name)}' is not supported"):
                 call(client)
         with pytest.raises(redis.ResponseError, match="unknown command 'NOSUCH'"):
             client.execute_command("NOSUCH", "argument")

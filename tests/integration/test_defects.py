@@ -5,17 +5,35 @@ Most concern more than one test; these show the defect itself, against the runni
 program that had it.
 """
 
+import asyncio
+import collections
+import itertools
 import random
+import socket
 import time
 from collections.abc import Callable
 
 import pytest
+import redis
+import redis.asyncio
 from integration.checker import Checker, Report
-from integration.client import Client, Error, Map, Null, Status, bulk, encode
+from integration.client import Client, Error, Map, Null, Status, bulk, encode, spread
 from integration.fixtures import READ_TIMEOUT, Pair
-from integration.programs import OverlordProxy, RedisServer, Request, ScriptedNode, obliging
+from integration.programs import (
+    ROOT,
+    Close,
+    OverlordProxy,
+    RedisServer,
+    Request,
+    ScriptedNode,
+    obliging,
+)
+from integration.sockets import datagrams, listening
+
+from overlord.config import TcpAddress, load_clusters, load_proxy
 
 MIB = 1 << 20
+KEYS = spread("defect", 50)
 OK = Status(b"OK")
 
 
@@ -125,7 +143,8 @@ def test_d07_no_error_text_injects_a_reply(
         (b"COMMAND", b"GETKEYS", breaks, b"x"),
         (b"SELECT", breaks),
         (b"INFO", breaks),
-        (b"SUBSCRIBE", breaks),
+        (b"UNSUBSCRIBE", breaks),
+        (b"PUBSUB", breaks),
         (b"CONFIG", b"GET", breaks),
         (b"OBJECT", breaks, b"k"),
         (b"AUTH", breaks),
@@ -155,6 +174,41 @@ def test_d08_empty_requests_leave_no_state(
     for _ in range(50):
         assert [client.read() for _ in range(4)] == [OK, b"1", [b"1", Null.BULK], Status(b"PONG")]
     assert client.silent()
+
+
+def test_d11_no_datagram_is_received_or_answered(
+    start_proxy: Callable[..., OverlordProxy], servers: list[RedisServer]
+) -> None:
+    """Memcached answered UDP, fifty thousand bytes for one (CVE-2018-1000115): we open no such socket."""
+    proxy = start_proxy([f"localhost:{server.port}:1" for server in servers])
+    with proxy.client() as client:
+        assert client.call("MSET", *(word for key in KEYS for word in (key, "v"))) == OK
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(5)
+            sender.connect(proxy.address)
+            sender.send(b"\0\0\0\0\0\1\0\0" + encode("MGET", *KEYS))
+            with pytest.raises(ConnectionRefusedError):
+                sender.recv(100)
+
+        assert client.call("DEL", *KEYS) == len(KEYS)
+        assert datagrams(proxy.pid) == set()
+
+
+def test_d11_it_listens_where_it_is_told_to_and_nowhere_else(proxy: OverlordProxy) -> None:
+    """Each socket of ours is one of the two addresses in the files, and both are loopback."""
+    assert listening(proxy.pid) == {proxy.address, ("127.0.0.1", proxy.stat_port)}
+
+
+def test_d11_the_examples_listen_on_loopback() -> None:
+    """Who starts one as it is, or makes a file of his own from it, is not on the network by that."""
+    examples = [path for path in (ROOT / "conf").glob("*.toml") if path.name != "proxy.toml"]
+    listens = [cluster.listen for path in examples for cluster in load_clusters(path).value]
+
+    assert len(listens) > 3
+    assert [str(each) for each in listens if isinstance(each, TcpAddress) and each.is_open] == []
+    stat = load_proxy(ROOT / "conf" / "proxy.toml").value.stat_address
+    assert stat is not None
+    assert not stat.is_open
 
 
 def test_d12_a_hostile_node_does_not_end_the_proxy(pair: Pair, seed: int) -> None:
@@ -221,6 +275,108 @@ def test_d13_replies_stay_with_their_requests_under_resets(proxy: OverlordProxy,
     report = checker.run(2)
 
     report.assert_right()
+
+
+def test_d13_cancelled_late_and_reset_requests_leave_their_replies_to_nobody(
+    pair: Pair, seed: int
+) -> None:
+    """redis-py's own case: coroutines cancelled or too late, over a node that is slow, cuts and resets."""
+    draw = random.Random(seed)
+
+    def answer(request: Request) -> bytes | None:
+        if request[0] != b"GETRANGE":
+            return obliging(request)
+        reply = bulk(b"%s %s" % (request[1], request[2]))
+        chance = draw.random()
+        if chance < 0.02:
+            raise Close(reply[: draw.randrange(len(reply))], reset=chance < 0.01)
+        if chance < 0.1:
+            time.sleep(draw.random() * 0.01)
+        return reply
+
+    pair.node.answer = answer
+    outcomes = asyncio.run(impatient(pair, random.Random(seed + 1)))
+
+    wrong = [
+        (token, reply) for token, reply in outcomes if isinstance(reply, bytes) and reply != token
+    ]
+    assert wrong == []
+    rights = sum(isinstance(reply, bytes) for _, reply in outcomes)
+    reasons = collections.Counter(reply for _, reply in outcomes if isinstance(reply, str))
+    print(f"{rights} right replies, and {dict(reasons)}")
+    assert rights > 200
+    assert min(reasons["CancelledError"], reasons["TimeoutError"]) > 20
+
+
+async def impatient(pair: Pair, draw: random.Random) -> list[tuple[bytes, bytes | str]]:
+    """What coroutines with a common pool of connections got: the token that is right, and what came."""
+    outcomes: list[tuple[bytes, bytes | str]] = []
+    numbers = itertools.count(1)
+
+    async def ask(client: redis.asyncio.Redis) -> None:
+        number = next(numbers)
+        token = b"%s %d" % (pair.node_key, number)
+        task = asyncio.create_task(client.getrange(pair.node_key, number, 1))
+        fate = draw.random()
+        try:
+            if fate < 0.2:
+                await asyncio.sleep(draw.random() * 0.004)
+                task.cancel()
+                reply = await task
+            elif fate < 0.4:
+                reply = await asyncio.wait_for(task, draw.random() * 0.004)
+            else:
+                reply = await task
+        except (asyncio.CancelledError, TimeoutError, redis.RedisError) as error:
+            outcomes.append((token, type(error).__name__))
+            await asyncio.sleep(0.005)  # a node that has reset us is dialled again
+        else:
+            outcomes.append((token, reply))
+
+    async def caller(client: redis.asyncio.Redis, until: float) -> None:
+        while time.monotonic() < until:
+            await ask(client)
+
+    async with redis.asyncio.Redis(port=pair.proxy.port, max_connections=40) as client:
+        until = time.monotonic() + 3
+        await asyncio.gather(*(caller(client, until) for _ in range(12)))
+    return outcomes
+
+
+def test_d13_replies_stay_with_their_requests_when_connections_to_nodes_are_reset(
+    start_proxy: Callable[..., OverlordProxy], seed: int
+) -> None:
+    """Each request names its token; the node's side is reset in the middle of replies, again and again."""
+    draw = random.Random(seed)
+    rights = 0
+
+    def answer(request: Request) -> bytes | None:
+        if request[0] != b"GETRANGE":
+            return obliging(request)
+        reply = bulk(b"%s %s" % (request[1], request[2]))
+        if draw.random() < 0.005:
+            raise Close(reply[: draw.randrange(len(reply))], reset=draw.random() < 0.5)
+        return reply
+
+    nodes = [ScriptedNode(answer).start() for _ in range(2)]
+    try:
+        proxy = start_proxy([node.address for node in nodes])
+        with proxy.client(timeout=10) as client:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                asked = [(draw.choice(KEYS), draw.randrange(10**9)) for _ in range(50)]
+                commands = [("GETRANGE", key, token, "1") for key, token in asked]
+                for (key, token), reply in zip(asked, client.pipeline(commands), strict=True):
+                    if isinstance(reply, Error):
+                        assert reply.text.startswith(b"ERR node unavailable")
+                    else:
+                        assert reply == f"{key} {token}".encode()
+                        rights += 1
+    finally:
+        for node in nodes:
+            node.dispose()
+
+    assert rights > 500
 
 
 def test_d14_get_with_a_blank_and_no_key(client: Client, neighbours: Report) -> None:

@@ -151,7 +151,7 @@ def test_a_password_that_changes_at_the_node_ends_nothing_that_is_connected(
 def test_nothing_that_is_printed_holds_a_password(start_server: Start, connect: Connect) -> None:
     """Neither the check of the configuration, nor the log of what is for developers."""
     node = start_server(password=PASSWORD)
-    proxy = OverlordProxy([node.address], node_password=PASSWORD)
+    proxy = OverlordProxy([node.address], node_password=PASSWORD, password="client-s3cret")
     try:
         checked = subprocess.run(
             [*proxy.command(), "--test"],

@@ -3,6 +3,8 @@
 import itertools
 import socket
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from integration.programs import (
     obliging,
     wait_for,
 )
+from integration.sockets import listening
 
 OK = Status(b"OK")
 MIB = 1 << 20
@@ -378,3 +381,51 @@ def test_bug_03_the_state_of_one_command_is_not_the_nexts(
             assert client.call("MGET", *keys) == Error(b"ERR no")
         node.answer = obliging
         assert client.call("MGET", *keys) == [Null.BULK] * 30
+
+
+def test_bug_23_the_port_of_the_numbers_is_open_to_the_world(
+    servers: list[RedisServer], tmp_path: Path
+) -> None:
+    """`-stat :2110` was on every address, with a profiler; now it is on loopback unless a host is said."""
+    proxy = OverlordProxy([servers[0].address])
+    proxy.stat_host = ""
+    try:
+        proxy.start()
+        assert proxy.metrics()['overlord_proxy_conns{cluster="t"}'] >= 0
+        assert listening(proxy.pid) == {proxy.address, ("127.0.0.1", proxy.stat_port)}
+        for path in ("/debug/pprof/", "/debug/pprof/heap", "/slowlogs"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{proxy.stat_port}{path}")
+    finally:
+        proxy.dispose()
+
+
+def test_bug_23_the_numbers_can_be_shown_to_others_and_that_is_warned_about(
+    servers: list[RedisServer],
+) -> None:
+    """With a host that others reach, the log says so."""
+    proxy = OverlordProxy([servers[0].address])
+    proxy.stat_host = "0.0.0.0"
+    try:
+        proxy.start()
+        assert ("0.0.0.0", proxy.stat_port) in listening(proxy.pid)
+        assert "there is no password" in proxy.log()
+    finally:
+        proxy.dispose()
+
+
+def test_bug_28_crc32_with_ketama_sends_all_keys_to_one_node_and_nobody_says_so(
+    start_proxy: Start, servers: list[RedisServer]
+) -> None:
+    """The log says at the start what is wrong and what would be right, and that is so."""
+    four = [server.address for server in servers]
+    keys = spread("b28", 40)
+    bad = start_proxy(four, hash_method="crc32")
+    good = start_proxy(four, hash_method="crc32a")
+
+    assert (
+        "'crc32' has 15 bits, so with ketama nearly all keys go to one node; 'crc32a'" in bad.log()
+    )
+    assert len(nodes_of(bad, servers, keys)) == 1
+    assert "15 bits" not in good.log()
+    assert len(nodes_of(good, servers, keys)) == 4

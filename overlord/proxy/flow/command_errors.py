@@ -14,6 +14,16 @@ OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 TRANSACTION_TOO_LARGE = (
     b"-ERR what comes before the first key of a transaction is larger than max_request\r\n"
 )
+NO_AUTH = b"-NOAUTH Authentication required.\r\n"
+EXEC_NO_AUTH = b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n"
+HELLO_NO_AUTH = (
+    b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH"
+    b" <user> <pass> option can be used to authenticate the client and select the RESP protocol version"
+    b" at the same time\r\n"
+)
+NO_AUTHS = (NO_AUTH, EXEC_NO_AUTH, HELLO_NO_AUTH)
+WRONG_PASSWORD = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 
@@ -47,6 +57,13 @@ def unknown_subcommand(argv: Sequence[bytes]) -> bytes:
     """The reply to `CONTAINER x` when the container has no subcommand x."""
     subcommand, container = c_text(argv[1]), argv[0].upper()
     return error(b"ERR unknown subcommand '%b'. Try %b HELP." % (subcommand, container))
+
+
+def wrong_subcommand(argv: Sequence[bytes]) -> bytes:
+    """The reply to a subcommand with too many arguments, where Redis looks only then."""
+    subcommand, container = c_text(argv[1]), argv[0].upper()
+    text = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
+    return error(text % (subcommand, container))
 
 
 def wrong_arity(name: str) -> bytes:
@@ -87,6 +104,20 @@ def no_pin_left(key: str, limit: int) -> bytes:
     """The reply to who needs a connection of its own, when `limit` clients have one to the node already."""
     use = "commands that wait" if key == "blocking_pins" else "transactions"
     return error(f"ERR all {limit} connections to this node for {use} are in use ({key})".encode())
+
+
+def too_many_subscriptions(limit: int) -> bytes:
+    """The reply to who wants to listen to more than `limit` names."""
+    return error(b"ERR a client may have at most %d subscriptions (max_subscriptions)" % limit)
+
+
+def only_while_subscribed(name: str) -> bytes:
+    """The reply to a command that a client of RESP2 may not send while it listens."""
+    text = (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
+        " are allowed in this context"
+    )
+    return error(text.encode())
 
 
 def no_input_key(name: str) -> bytes:

@@ -55,8 +55,11 @@ WHAT_HAPPENS = {
         (
             "Every node is asked, and the replies become one: counts are added up, lists put one"
             " behind the other, RANDOMKEY picks one of the nodes' keys, a script exists when all nodes"
-            " have it. An error of any node is the answer, and what the others did stays done; SCRIPT"
-            " KILL and FUNCTION KILL are content with one node's OK."
+            " have it, PUBSUB CHANNELS has each name once, PUBSUB NUMPAT is the largest of the nodes' counts,"
+            " and PUBSUB NUMSUB counts each client of this proxy, and any other proxy as one. An error of any"
+            " node is the answer, and what the others did stays done. SCRIPT KILL and FUNCTION KILL go over"
+            " connections of their own, past the script that holds up others, and one node's OK is enough;"
+            " NOTBUSY means that no node runs one."
         ),
     ),
     Kind.SCAN: (
@@ -85,6 +88,28 @@ WHAT_HAPPENS = {
             "When all keys are on one node, the client gets a connection to it for itself, and waits there;"
             " otherwise the answer is a `CROSSSLOT` error. XREAD and XREADGROUP with BLOCK do the same."
             " At most `blocking_pins` clients wait at one node. The wait ends when the client leaves."
+        ),
+    ),
+    Kind.PUBLISH: (
+        "Publishing",
+        (
+            "Forwarded to the node of the channel, which is that of a key of the same name (hash tags"
+            " included). The answer is the node's count, for which a proxy process is one subscriber for a"
+            " channel and one for each pattern, however many of its clients listen. In a transaction the"
+            " channel has to be on its node; what a script publishes is seen only if the channel is on the"
+            " script's node."
+        ),
+    ),
+    Kind.SUBSCRIBE: (
+        "Subscribing",
+        (
+            "Clients share one connection to each node, which listens for all of them. A channel is listened"
+            " to at its node, a pattern at all nodes, so each message comes once."
+            " The confirmation comes when the nodes have confirmed, and"
+            " a node that is not there makes it an error. When a node is lost, its subscribers stay"
+            " connected and are subscribed again when it is back; what was published meanwhile is lost."
+            " `__keyspace@0__:key` is listened to at the key's node, `__keyevent@0__:event` at all nodes."
+            " A client may have `max_subscriptions`. In a transaction these commands are refused."
         ),
     ),
     Kind.ANY: ("Any node", "Forwarded to whichever node."),

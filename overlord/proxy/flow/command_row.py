@@ -39,6 +39,10 @@ class Kind(IntEnum):
     """MULTI and what belongs to it: gives a client a connection of its own, see `pinned.py`."""
     BLOCKING = 15
     """As SPECIAL, but the node may wait with its answer: over a connection of the client's own."""
+    PUBLISH = 16
+    """A channel, the first argument: forwarded to the node that has its place."""
+    SUBSCRIBE = 17
+    """Says what a client listens to: see `subscriber.py`."""
 
 
 class Join(IntEnum):
@@ -59,9 +63,17 @@ class Join(IntEnum):
     PICK = 6
     """One of those that are not null, chosen by lot."""
     ANY_OK = 7
-    """OK when one node says so, else the first error."""
+    """OK when one node says so, else an error; asked for over connections of its own, see `errand.py`."""
     CURSOR = 8
     """The reply of one node to SCAN: its cursor becomes one of the whole cluster."""
+    UNION = 9
+    """Arrays of names, each name once."""
+    LARGEST = 10
+    """Counts, of which the largest counts."""
+    SUBSCRIBERS = 11
+    """Arrays of channels and counts, added up by channel."""
+    SHARD_SUBSCRIBERS = 12
+    """The same for shard channels."""
 
 
 class Keys(NamedTuple):
@@ -116,6 +128,13 @@ class Command(NamedTuple):
             return self.keys
         last = self.last if self.last < 0 else self.last - self.first
         return (Keys(self.access, self.first, last, self.step),)
+
+    def specifications(self) -> tuple[Keys, ...]:
+        """What `COMMAND` says of keys: all groups, and what is routed as a key and is none."""
+        if self.access == "not_key":
+            last = self.last if self.last < 0 else self.last - self.first
+            return (Keys(self.access, self.first, last, self.step),)
+        return self.groups_of_keys()
 
     @property
     def fullname(self) -> str:

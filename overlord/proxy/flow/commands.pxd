@@ -11,6 +11,7 @@ cdef class CommandTable:
     cdef int step[1024]
     cdef int command_class[1024]
     cdef readonly tuple rows
+    cdef readonly dict places
     cdef int _name_start[1024]
     cdef int _name_end[1024]
     cdef unsigned char _names[16384]

@@ -34,7 +34,11 @@ MAX_NAME = 32
 @cython.final
 @cython.cclass
 class CommandTable:
-    """Finds the row of a command by its name, in upper, lower or mixed case."""
+    """
+    Finds the row of a command by its name, in upper, lower or mixed case.
+
+    `places` has the index of each row, subcommands included, by the name that it has in Redis.
+    """
 
     def __init__(self, book: Book = BY_NAME) -> None:
         """
@@ -64,6 +68,7 @@ class CommandTable:
             self._lower = bytearray(256)
             self._homes = [0] * HOMES
         self.rows = rows
+        self.places = {row.name: place for place, row in enumerate(rows)}
         i: cython.Py_ssize_t
         for i in range(256):
             self._lower[i] = i + 32 if 65 <= i <= 90 else i

@@ -3,7 +3,7 @@ One reply out of the replies to the parts of a command that went to several node
 
 An error from any node is the answer to the whole command: the first one in the order of the keys, or of the
 nodes. So MSET never says OK when a node has refused, and neither MGET nor KEYS leaves anything out in
-silence. What `Join` lists as ANY_OK is the exception: one node's OK is enough.
+silence. ANY_OK, where one node's OK is enough, is joined by `errand.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ ARRAY = cython.declare(cython.int, 42)
 JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
 JOIN_SUM = cython.declare(cython.int, int(Join.SUM))
-JOIN_ANY_OK = cython.declare(cython.int, int(Join.ANY_OK))
+CHANNEL, SHARD = 0, 2
+"""As in `listening.py`, which stands on what stands on this."""
 MAX_SUM_DIGITS = 18
 """Digits of a node's count: what has more is no count."""
 
@@ -82,13 +83,11 @@ def join_parts(split: Split) -> cython.int:
 def _first_error(split: Split) -> bytes | None:
     """The first error among the replies, in the order of the keys, which is that of the parts."""
     part: Pending
-    if split.join == JOIN_ANY_OK and OK in _replies(split):
-        return None
     for part in split.parts:
         first: cython.int = part.reply[0]
         if first == 45 or first == 33:
             return part.reply
-        if (split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK) and part.reply != OK:
+        if split.join == JOIN_ALL_OK and part.reply != OK:
             return WRONG_TYPE
         if split.join == JOIN_SUM and not _is_count(part.reply):
             return WRONG_TYPE
@@ -108,13 +107,23 @@ def _joined(split: Split, flow: Flow) -> bytes:
     replies: list = _replies(split)
     if split.join == JOIN_SUM:
         return b":%d\r\n" % sum([int(reply[1 : len(reply) - 2]) for reply in replies])
-    if split.join == JOIN_ALL_OK or split.join == JOIN_ANY_OK:
+    if split.join == JOIN_ALL_OK:
         return OK
     if split.join == Join.FIRST:
         first: bytes = replies[0]
         return first
     if split.join == Join.LISTS:
         return _lists(replies)
+    if split.join == Join.UNION:
+        return _union(replies)
+    if split.join == Join.LARGEST:
+        if not all(map(_is_count, replies)):
+            return WRONG_TYPE
+        return b":%d\r\n" % max([int(reply[1 : len(reply) - 2]) for reply in replies])
+    if split.join == Join.SUBSCRIBERS:
+        return _subscribers(replies, flow, CHANNEL)
+    if split.join == Join.SHARD_SUBSCRIBERS:
+        return _subscribers(replies, flow, SHARD)
     if split.join == Join.EACH:
         return _each(replies)
     if split.join == Join.PICK:
@@ -133,6 +142,60 @@ def _lists(replies: list[bytes]) -> bytes:
         count += int(head[1:])
         bodies.append(body)
     return b"*%d\r\n" % count + b"".join(bodies)
+
+
+def _union(replies: list[bytes]) -> bytes:
+    """The names in the nodes' arrays, each once."""
+    names: dict = {}
+    for reply in replies:
+        items = _items(reply)
+        if items is None:
+            return WRONG_TYPE
+        names.update(dict.fromkeys(items))
+    return b"*%d\r\n" % len(names) + b"".join(names)
+
+
+def _subscribers(replies: list[bytes], flow: Flow, kind: int) -> bytes:
+    """
+    The nodes' counts of who listens to each channel, added up.
+
+    A node counts us once, however many of our clients listen: here each of them counts. Other proxies count
+    once each.
+    """
+    rows: list = [_items(reply) for reply in replies]
+    if None in rows or len({len(row) for row in rows}) != 1 or len(rows[0]) % 2:
+        return WRONG_TYPE
+    answer: list = [b"*%d\r\n" % len(rows[0])]
+    for at in range(0, len(rows[0]), 2):
+        name = rows[0][at]
+        counts: list = [row[at + 1] for row in rows]
+        if {row[at] for row in rows} != {name} or not all(map(_is_count, counts)):
+            return WRONG_TYPE
+        listening, there = flow.channels.clients_of(
+            kind, name.partition(b"\r\n")[2].removesuffix(b"\r\n")
+        )
+        total = sum([int(each[1 : len(each) - 2]) for each in counts])
+        answer.append(name + b":%d\r\n" % (max(total - there, 0) + listening))
+    return b"".join(answer)
+
+
+def _items(reply: bytes) -> list[bytes] | None:
+    """The elements of an array of texts and numbers, as they stand there; None if it is something else."""
+    head, _, rest = reply.partition(b"\r\n")
+    items: list = []
+    at = 0
+    if head[:1] != b"*" or not head[1:].isdigit():
+        return None
+    while at < len(rest):
+        after = rest.index(b"\r\n", at) + 2
+        size = rest[at + 1 : after - 2]
+        if rest[at : at + 1] == b"$" and size.isdigit():
+            after += int(size) + 2
+        elif rest[at : at + 1] != b":":
+            return None
+        items.append(rest[at:after])
+        at = after
+    return items if len(items) == int(head[1:]) else None
 
 
 def _each(replies: list[bytes]) -> bytes:

@@ -65,12 +65,13 @@ def has_right_arity(row: Command, count: int) -> bool:
     return count == row.arity if row.arity >= 0 else count >= -row.arity
 
 
-def keys_to_route(argv: Sequence[bytes], book: Book = BY_NAME) -> list[int]:
+def keys_to_route(argv: Sequence[bytes], book: Book = BY_NAME, *, alone: bool = False) -> list[int]:
     """
     Where the keys are by which a command finds its node: indices into `argv`, in the order of Redis' `COMMAND GETKEYS`.
 
     An empty list means that any node will do: a script that names no keys, or `OBJECT HELP`. Such a
-    script runs on one node and sees only what that one has.
+    script runs on one node and sees only what that one has. `alone` says that each node has all keys, so that
+    what a command names by patterns is there, too.
 
     Raises:
         CommandRejected: the command cannot be passed on; carries the reply.
@@ -81,8 +82,10 @@ def keys_to_route(argv: Sequence[bytes], book: Book = BY_NAME) -> list[int]:
         raise CommandRejected(errors.refused(row.fullname, row.why))
     if row.kind is Kind.FORBIDDEN:
         raise CommandRejected(errors.forbidden(row.fullname))
+    if row.kind is Kind.PUBLISH:
+        return [1]
     check = _CHECKS.get(row.name)
-    if check is not None:
+    if check is not None and not (alone and check is _check_patterns):
         check(row, argv)
     return [index for index, _ in _find(row, argv)]
 

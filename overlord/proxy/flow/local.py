@@ -3,25 +3,28 @@ The commands that the proxy answers itself, without a node, as a Redis server wo
 
     argv, session, facts -> answer -> the reply, and what is to happen after it
 
-CLIENT, COMMAND and INFO have modules of their own: `local_client`, `local_command`, `local_info`.
-Databases, users and cluster mode are those of a plain server: database 0, no password, no cluster.
+CLIENT, COMMAND, CONFIG and INFO have modules of their own: `local_client`, `local_command`, `local_config`,
+`local_info`; `local_reserved` answers where there is nothing to tell, such as SLOWLOG.
+Databases, users and cluster mode are those of a plain server: database 0, the default user, no cluster.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.keys import parse_integer, row_of
 from overlord.proxy.flow.local_client import answer_client, check_name
 from overlord.proxy.flow.local_command import answer_command
+from overlord.proxy.flow.local_config import answer_config
 from overlord.proxy.flow.local_info import answer_info
+from overlord.proxy.flow.local_reserved import answer_reserved
+from overlord.proxy.flow.password import DEFAULT_USER, may_enter
 from overlord.proxy.flow.session import REDIS_VERSION, Effect, LocalAnswer, ProxyFacts, Session
 from overlord.wire.resp_encode import Verbatim, bulk, encode, error, simple
 
-__all__ = ["Effect", "LocalAnswer", "ProxyFacts", "Session", "answer"]
+__all__ = ["Effect", "LocalAnswer", "ProxyFacts", "Session", "answer", "lets_in"]
 
 OK = simple(b"OK")
-WRONG_PASSWORD = error(b"WRONGPASS invalid username-password pair or user is disabled.")
 NO_PASSWORD_SET = error(
     b"ERR AUTH <password> called without any password configured for the default user."
     b" Are you sure your configuration is correct?"
@@ -36,7 +39,7 @@ def answer(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
     """
     The reply to a command of the kind LOCAL, errors included.
 
-    Changes the names in `session` where the command says so; the protocol and the connection are the
+    Changes in `session` the names, and whether it is a stranger's, where the command says so; the protocol and the connection are the
     caller's, see `Effect`.
     """
     try:
@@ -72,14 +75,13 @@ def _select(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnsw
 def _auth(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
     if len(argv) > 3:
         return LocalAnswer(errors.SYNTAX_ERROR)
-    if len(argv) == 2:
+    if len(argv) == 2 and not facts.password_digest:
         return LocalAnswer(NO_PASSWORD_SET)
-    return LocalAnswer(OK if _is_user(argv[1]) else WRONG_PASSWORD)
-
-
-def _is_user(name: bytes) -> bool:
-    """Whether there is such a user: only the default one, who needs no password, so any will do."""
-    return name == b"default"
+    user = argv[1] if len(argv) == 3 else DEFAULT_USER
+    if not may_enter(user, argv[-1], facts.password_digest):
+        return LocalAnswer(errors.WRONG_PASSWORD)
+    session.is_stranger = False
+    return LocalAnswer(OK)
 
 
 def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
@@ -91,9 +93,13 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
         if wanted not in (2, 3):
             return LocalAnswer(NO_SUCH_PROTOCOL)
         protocol = wanted
-    user, name = _hello_options(argv, facts)
-    if user is not None and not _is_user(user):
-        return LocalAnswer(WRONG_PASSWORD)
+    login, name = _hello_options(argv, facts)
+    if login is not None:
+        if not may_enter(*login, facts.password_digest):
+            return LocalAnswer(errors.WRONG_PASSWORD)
+        session.is_stranger = False
+    if session.is_stranger:
+        return LocalAnswer(errors.HELLO_NO_AUTH)
     if name is not None:
         session.name = name
     reply = encode(
@@ -113,15 +119,26 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
     return LocalAnswer(reply, Effect.PROTOCOL_3 if protocol == 3 else Effect.PROTOCOL_2)
 
 
-def _hello_options(argv: list[bytes], facts: ProxyFacts) -> tuple[bytes | None, bytes | None]:
-    """The user and the name that a HELLO gives, each None if it does not."""
-    user: bytes | None = None
+def lets_in(argv: Sequence[bytes], facts: ProxyFacts) -> bool:
+    """Whether this HELLO holds a user and a password that are right."""
+    try:
+        login, _ = _hello_options(argv, facts)
+    except CommandRejected:
+        return False
+    return login is not None and may_enter(*login, facts.password_digest)
+
+
+def _hello_options(
+    argv: Sequence[bytes], facts: ProxyFacts
+) -> tuple[tuple[bytes, bytes] | None, bytes | None]:
+    """The user with the password, and the name that a HELLO gives, each None if it does not."""
+    login: tuple[bytes, bytes] | None = None
     name: bytes | None = None
     index = 2
     while index < len(argv):
         option, more = argv[index].upper(), len(argv) - 1 - index
         if option == b"AUTH" and more >= 2:
-            user = argv[index + 1]
+            login = argv[index + 1], argv[index + 2]
             index += 3
         elif option == b"SETNAME" and more >= 1:
             name = argv[index + 1]
@@ -130,11 +147,12 @@ def _hello_options(argv: list[bytes], facts: ProxyFacts) -> tuple[bytes | None, 
         else:
             shown = errors.c_text(argv[index])
             raise CommandRejected(error(b"ERR Syntax error in HELLO option '%b'" % shown))
-    return user, name
+    return login, name
 
 
 def _reset(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
     session.name = b""
+    session.is_stranger = bool(facts.password_digest)
     return LocalAnswer(simple(b"RESET"), Effect.PROTOCOL_2)
 
 
@@ -154,11 +172,19 @@ def _no_cluster(argv: list[bytes], session: Session, facts: ProxyFacts) -> Local
 
 
 def _client(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
-    return LocalAnswer(answer_client(argv, session, facts))
+    return answer_client(argv, session, facts)
 
 
 def _command(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
     return LocalAnswer(answer_command(argv, session.protocol, facts))
+
+
+def _config(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    return LocalAnswer(answer_config(argv, session.protocol, facts))
+
+
+def _reserved(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    return LocalAnswer(answer_reserved(argv, session.protocol))
 
 
 def _info(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
@@ -181,5 +207,11 @@ _ANSWERS: dict[bytes, Callable[[list[bytes], Session, ProxyFacts], LocalAnswer]]
     b"ASKING": _no_cluster,
     b"CLIENT": _client,
     b"COMMAND": _command,
+    b"CONFIG": _config,
     b"INFO": _info,
+    b"ACL": _reserved,
+    b"LATENCY": _reserved,
+    b"MEMORY": _reserved,
+    b"ROLE": _reserved,
+    b"SLOWLOG": _reserved,
 }

@@ -68,6 +68,7 @@ OTHER_CATEGORIES: dict[bytes, tuple[str, ...]] = {
     b"READONLY": ("connection",),
     b"READWRITE": ("connection",),
     b"RESTORE": ("keyspace", "dangerous"),
+    b"ROLE": ("admin", "dangerous"),
     b"SORT": ("list", "sortedset", "set", "dangerous"),
     b"SORT_RO": ("list", "sortedset", "set", "dangerous"),
 }
@@ -181,14 +182,23 @@ def _filtered(by: bytes, wanted: bytes) -> list[Command]:
         case b"MODULE":
             return []
         case b"ACLCAT":
-            category = wanted.lower().decode(errors="replace")
-            return [row for row in SERVED if category in categories(row)]
+            return _in_category(wanted)
         case b"PATTERN":
             if len(wanted) > MAX_PATTERN:
                 raise CommandRejected(PATTERN_TOO_LONG)
             pattern = Glob(wanted.lower())
             return [row for row in SERVED if pattern.matches(row.name.lower())]
     raise CommandRejected(errors.SYNTAX_ERROR)
+
+
+def _in_category(wanted: bytes) -> list[Command]:
+    category = wanted.lower().decode(errors="replace")
+    return [row for row in SERVED if category in categories(row)]
+
+
+def names_in_category(category: bytes) -> list[str]:
+    """The names of the commands in an access-control category, given without the `@`."""
+    return [row.fullname for row in _in_category(category)]
 
 
 def _getkeys(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
@@ -259,7 +269,7 @@ def _entry(row: Command) -> Value:
         row.step,
         Set([Simple(b"@" + word.encode()) for word in categories(row)]),
         Set([]),  # tips: they tell cluster clients how to spread a command, which is our work
-        Set([_specification(group) for group in row.groups_of_keys()]),
+        Set([_specification(group) for group in row.specifications()]),
         Set([_entry(other) for other in _subcommands(row)]),
     ]
 

@@ -16,6 +16,13 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Muting:
+    ALOUD = 0
+    SKIP_NEXT = 1
+    SKIPPING = 2
+    SKIPPED = 3
+    MUTE = 4
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -53,6 +60,11 @@ cdef class Client(Stream):
     cdef readonly bint gone
     cdef readonly bint draining
     cdef public object pin
+    cdef readonly int muting
+    cdef readonly int last_row
+    cdef readonly double heard_at
+    cdef Py_ssize_t unread_mark
+    cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
     cdef Pending head
@@ -70,6 +82,7 @@ cdef class Client(Stream):
     cpdef void say(self, bytes reply) except *
     cpdef object lost(self)
     cpdef object drain(self)
+    cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
 
 cdef class Link(Stream):
@@ -139,17 +152,21 @@ cdef class Flow:
     cdef readonly dict clients
     cdef public object dial
     cdef public object pins
+    cdef public object channels
     cdef readonly dict bound_hits
     cdef readonly list protocol_waiters
     cdef readonly long long requests
     cdef readonly long long local_answers
     cdef readonly long long splits
     cdef readonly long long errors
+    cdef readonly long long messages
+    cdef readonly long long deliveries
     cdef readonly long long clients_seen
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
     cdef readonly dict refusals
     cdef readonly Latencies latencies
+    cdef readonly double now
     cdef Args args
     cdef Buffer scratch
     cdef ReplyScanner elements

@@ -25,6 +25,7 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow.book import book_of
+from overlord.proxy.flow.command_errors import NO_AUTHS, WRONG_PASSWORD
 from overlord.proxy.flow.command_row import Kind
 from overlord.proxy.flow.cursors import mark_of
 from overlord.wire.resp import command
@@ -47,6 +48,7 @@ else:
 
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
+    ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
 """Bytes of unread replies above which no more requests of a client are taken up."""
@@ -153,7 +155,14 @@ class Client(Stream):
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
-        pin: what it does with a connection of its own, a `Pinned`; None while it has none.
+        pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
+            `Stranger` while it has not given the password that it has to give.
+        unread_mark: bytes of unread replies above which no more requests are taken up.
+        subscriber: what it listens to, a `Subscriber`; None while that is nothing.
+        muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
+            it is taken up, SKIPPED until it is answered; MUTE. From SKIPPING on, replies are dropped.
+        last_row: the table's row of the last command, -1 if there was none, or an unknown one.
+        heard_at: when it last sent anything, by `Flow.now`.
     """
 
     if not cython.compiled:
@@ -163,6 +172,7 @@ class Client(Stream):
         last: Pending
         detours: dict[int, Link]
         pin: Any
+        subscriber: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         Stream.__init__(self, flow.outbox)
@@ -182,12 +192,21 @@ class Client(Stream):
         self.last = None
         self.detours = None
         self.pin = None
+        self.muting = ALOUD
+        self.last_row = -1
+        self.heard_at = flow.now
+        self.unread_mark = UNREAD_MARK
+        self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
 
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
-        return self.outgoing.size() >= UNREAD_MARK
+        return self.outgoing.size() >= self.unread_mark
+
+    def bear_unread(self, size: cython.Py_ssize_t) -> None:
+        """Take requests up until so many bytes of replies are unread; 0: as many as usual."""
+        self.unread_mark = size if size > 0 else UNREAD_MARK
 
     def limit(self) -> cython.Py_ssize_t:
         """How many requests it may have in flight now."""
@@ -221,7 +240,10 @@ class Client(Stream):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """A request of this client is answered with `p[start:end]`: send it, or keep it for its turn."""
-        size: cython.Py_ssize_t = end - start
+        size: cython.Py_ssize_t
+        if self.muting >= SKIPPING:
+            end = start
+        size = end - start
         # Nothing (size 0) is left of what has changed hands: its size is remembered already.
         if size > self.flow.small_reply or (size > 0 and self.largest > self.flow.small_reply):
             self.remember_size(size)
@@ -305,6 +327,8 @@ class Client(Stream):
     def say(self, reply: bytes) -> None:
         """Answer the request that has just been read with a reply of our own, in its turn."""
         pending: Pending
+        if self.muting >= SKIPPING:
+            reply = b""
         if self.head is None:
             self.outgoing.append(reply, 0, len(reply))
             self.touch()
@@ -339,13 +363,23 @@ class Client(Stream):
         self.finish_if_done()
         return None
 
-    def throw_out(self, bound: str, reason: str) -> None:
+    def end(self, reason: str) -> None:
+        """Close it at once, whatever it is owed."""
+        if not self.gone:
+            self.close(ABORT, reason)
+            self.lost()
+
+    def shut_out(self, bound: str, reason: str) -> None:
         """Close it at once, because it exceeds a bound."""
+        if not self.gone:
+            self.flow.hit(bound)
+            self.end(f"{reason} above {bound}")
+
+    def throw_out(self, bound: str, reason: str) -> None:
+        """The same, and it is news."""
         if self.gone:
             return
-        self.flow.hit(bound)
-        self.close(ABORT, f"{reason} above {bound}")
-        self.lost()
+        self.shut_out(bound, reason)
         if self.owner is not None:
             self.owner.thrown_out(self.reason)
 
@@ -376,6 +410,8 @@ class Client(Stream):
         self.detours = None
         if self.pin is not None:
             self.pin.client_lost()
+        if self.subscriber is not None:
+            self.subscriber.leave_all()
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
@@ -610,7 +646,7 @@ class Flow:
     """
     One cluster: its nodes, its ring, its clients, its bounds and its counters.
 
-    `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
+    `now` is the reactor's time as `sweep` last saw it. `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
     are to be opened later than the others. The links are opened, and told about it, by the pools.
     """
 
@@ -621,6 +657,8 @@ class Flow:
         refusals: dict[str, int]
         pins: Any
         """The connections that are for one client at a time, `Pins`."""
+        channels: Any
+        """What the clients listen to, `Channels`."""
         protocol_waiters: list[Client]
         """Who waits to know whether the nodes speak RESP3."""
 
@@ -644,13 +682,17 @@ class Flow:
         self.clients = {}
         self.dial = None
         self.pins = None
+        self.channels = None
         self.bound_hits = {}
         self.refusals = {}
+        self.now = 0.0
         self.protocol_waiters = []
         self.requests = 0
         self.local_answers = 0
         self.splits = 0
         self.errors = 0
+        self.messages = 0
+        self.deliveries = 0
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
@@ -686,9 +728,24 @@ class Flow:
         """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
         raise NotImplementedError
 
+    def is_alone(self) -> bool:
+        """Whether each node has all keys, because there is one, or because they are copies of each other."""
+        return len(self.nodes) == 1 or bool(self.ring.is_random)
+
     def hit(self, bound: str) -> None:
         """Count that somebody reached a bound."""
         self.bound_hits[bound] = self.bound_hits.get(bound, 0) + 1
+
+    def note_refusal(self, reply: bytes) -> None:
+        """Count a reply that says that the password was not given, or was wrong."""
+        if reply == WRONG_PASSWORD:
+            self.refused("password")
+        elif reply in NO_AUTHS:
+            self.refused("noauth")
+
+    def failed(self) -> None:
+        """Count a request that was answered with an error of ours."""
+        self.errors += 1
 
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""

@@ -44,6 +44,7 @@ NULL = {2: b"*-1\r\n", 3: b"_\r\n"}
 """What EXEC answers when a watched key has changed, by protocol."""
 
 OURS = "in a transaction: the proxy answers it, not the node"
+LISTENS = "in a transaction: confirmations and messages would come among its replies"
 ALL_NODES = "in a transaction: it concerns all nodes"
 ELSEWHERE = "while keys of another node are watched"
 NODES_OWN = (b"PING", b"ECHO", b"TIME")
@@ -57,6 +58,7 @@ ON_ONE_NODE = (
     Kind.MSET,
     Kind.SUM,
     Kind.BLOCKING,
+    Kind.PUBLISH,
 )
 
 
@@ -75,6 +77,7 @@ class Pinned:
         waits_at_node: a command that may wait is open.
         leaving: the last command is sent; with its reply the connection is given back.
         trouble: why there is no connection: the reply to the request that waits for it.
+        queued: how many commands have come since MULTI; -1 outside.
         held: commands without keys, for which no node is chosen yet.
     """
 
@@ -91,6 +94,7 @@ class Pinned:
         self.touched = False
         self.aborted = False
         self.waits_at_node = False
+        self.queued = -1
         self.leaving = False
         self.trouble = b""
         self.held: list[bytes] = []
@@ -135,6 +139,7 @@ class Pinned:
         if self.in_multi:
             return self._answer(NESTED)
         self.in_multi = True
+        self.queued = 0
         self._multi = frame
         return self._answer(OK)
 
@@ -202,14 +207,16 @@ class Pinned:
                 raise CommandRejected(errors.refused(row.fullname, OURS))
             if argv[1] != b"0":
                 raise CommandRejected(errors.NO_SUCH_DATABASE)
+        if row.kind is Kind.SUBSCRIBE:
+            raise CommandRejected(errors.refused(row.fullname, LISTENS))
         if row.kind in (Kind.EVERY, Kind.SCAN):
             raise CommandRejected(errors.refused(row.fullname, ALL_NODES))
         self._settle_on(row, self._node_of(row, argv))
         if self.touched or (self.aborted and not self.trouble):
             return self._answer(QUEUED)
-        if self.node == NOWHERE:
-            return self._hold(frame)
-        return DONE if self._send(frame) else WAIT
+        taken = self._hold(frame) if self.node == NOWHERE else int(self._send(frame))
+        self.queued += taken
+        return taken
 
     def _hold(self, frame: bytes) -> int:
         """Keep a command without a key until it is known which node the others concern."""
@@ -258,7 +265,7 @@ class Pinned:
             self._let_go(keep=False)
 
     def _node_of(self, row: Command, argv: Sequence[bytes]) -> int:
-        indices = keys_to_route(argv, self.flow.book)
+        indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
         ring = self.flow.ring
         if not indices:
             return NOWHERE
@@ -365,8 +372,13 @@ class Pinned:
 
     def drain(self) -> None:
         """The client is to be closed when it has what it is owed: so have the node stop waiting."""
-        if self.waits_at_node and self.link is not None:
-            self.pins.end_wait(self.link)
+        self.end_wait()
+
+    def end_wait(self, *, with_error: bool = False) -> bool:
+        """Have the node answer what waits there, as if its time were over or with an error; False if nothing does."""
+        if not self.waits_at_node or self.link is None:
+            return False
+        return self.pins.end_wait(self.link, with_error=with_error)
 
     def _end(self, *, keep: bool = True) -> None:
         """It is a client like others again. With `keep` the connection is good for others."""

@@ -270,15 +270,21 @@ class Pins:
         for link in list(self.links):
             link.sweep_pin(now, read_timeout, write_timeout, idle_timeout)
 
-    def end_wait(self, link: PinLink) -> None:
-        """Have the node answer the command that waits on this connection as if its time were over."""
+    def end_wait(self, link: PinLink, *, with_error: bool = False) -> bool:
+        """
+        Have the node answer the command that waits on this connection as if its time were over, or with an error.
+
+        Gives False if it cannot be told.
+        """
         node: Node = link.node
+        reason = [b"ERROR"] if with_error else []
         other: Link
         if link.server_id:
             for other in node.links:
                 if other.is_ready():
-                    send(other, None, command([b"CLIENT", b"UNBLOCK", link.server_id]))
-                    return
+                    send(other, None, command([b"CLIENT", b"UNBLOCK", link.server_id, *reason]))
+                    return True
+        return False
 
 
 def send(link: Link, client: Client | None, frame: bytes, command_class: int = CLASS_OTHER) -> None:

@@ -26,6 +26,8 @@ MSET = Kind.MSET
 SUM = Kind.SUM
 ANY = Kind.ANY
 TRANSACTION = Kind.TRANSACTION
+PUBLISH = Kind.PUBLISH
+SUBSCRIBE = Kind.SUBSCRIBE
 BLOCKING = Kind.BLOCKING
 LOCAL = Kind.LOCAL
 REFUSED = Kind.REFUSED
@@ -47,24 +49,37 @@ SCRIPT_READS = (Keys("RO access", 2, counted=True),)
 # Why a command is refused: the end of the sentence `'x' is not supported by the proxy: ...`.
 ALL_NODES = "it concerns the keys of all nodes at once"
 WAITS = "it waits for the writes of one connection, and clients share connections to the nodes"
-CHANNELS = "channels are not passed on between clients and nodes"
 DATABASES = "there is one database, number 0"
 MOVES_AWAY = "it would move a key to a place where the proxy does not look for it"
 BETWEEN_NODES = "only the nodes of a Redis Cluster send it, to each other"
-SETTINGS = "settings belong to one server; ask the node itself"
+SETTINGS = "the proxy's settings are in its configuration file, those of a node at the node"
+COUNTERS = "the proxy's counters only count up"
 USERS = "users belong to one server; ask the node itself"
 MODULES = "modules belong to one server; ask the node itself"
 ONE_SERVER = "it concerns one server; ask the node itself"
 REPLICATION = "replication concerns one server; ask the node itself"
 DEBUGGING = "it is a tool for debugging one server; ask the node itself"
 INDEXES = "a search index covers the keys of one node only"
-OTHER_CLIENTS = "a client cannot see or stop other clients of the proxy"
+OTHER_CLIENTS = "a client cannot hold up other clients of the proxy"
 TRACKING = "nodes cannot tell a client of the proxy which keys have changed"
 NODE_SIDE = "clients share connections to the nodes, so a node cannot treat one client specially"
 
 # fmt: off
 COMMANDS: tuple[Command, ...] = (
-    Command(b"ACL", REFUSED, -2, 0, 0, 0, "", "server", why=USERS),
+    Command(b"ACL", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"ACL|CAT", LOCAL, -2, 0, 0, 0, "noscript loading stale", "server"),
+    Command(b"ACL|DELUSER", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|DRYRUN", REFUSED, -4, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|GENPASS", LOCAL, -2, 0, 0, 0, "noscript loading stale", "server"),
+    Command(b"ACL|GETUSER", REFUSED, 3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"ACL|LIST", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|LOAD", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|LOG", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"ACL|SAVE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|SETUSER", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "server", why=USERS),
+    Command(b"ACL|USERS", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"ACL|WHOAMI", LOCAL, 2, 0, 0, 0, "noscript loading stale", "server"),
     Command(b"APPEND", KEY, 3, 1, 1, 1, "write denyoom fast", "string", "RW insert"),
     Command(b"ASKING", LOCAL, 1, 0, 0, 0, "fast", "cluster"),
     Command(b"AUTH", LOCAL, -2, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
@@ -114,17 +129,17 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"CLIENT|ID", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|IMPORT-SOURCE", REFUSED, 3, 0, 0, 0, "noscript loading stale", "connection", why=NODE_SIDE),
     Command(b"CLIENT|INFO", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|KILL", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
-    Command(b"CLIENT|LIST", REFUSED, -2, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
-    Command(b"CLIENT|NO-EVICT", REFUSED, 3, 0, 0, 0, "admin noscript loading stale", "connection", why=NODE_SIDE),
-    Command(b"CLIENT|NO-TOUCH", REFUSED, 3, 0, 0, 0, "noscript loading stale allow_busy", "connection", why=NODE_SIDE),
+    Command(b"CLIENT|KILL", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|LIST", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|NO-EVICT", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "connection"),
+    Command(b"CLIENT|NO-TOUCH", LOCAL, 3, 0, 0, 0, "noscript loading stale allow_busy", "connection"),
     Command(b"CLIENT|PAUSE", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
     Command(b"CLIENT|REPLY", LOCAL, 3, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|SETINFO", LOCAL, 4, 0, 0, 0, "noscript loading stale allow_busy", "connection"),
     Command(b"CLIENT|SETNAME", LOCAL, 3, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|TRACKING", REFUSED, -3, 0, 0, 0, "noscript loading stale", "connection", why=TRACKING),
+    Command(b"CLIENT|TRACKING", LOCAL, -3, 0, 0, 0, "noscript loading stale", "connection"),
     Command(b"CLIENT|TRACKINGINFO", LOCAL, 2, 0, 0, 0, "noscript loading stale", "connection"),
-    Command(b"CLIENT|UNBLOCK", REFUSED, -3, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
+    Command(b"CLIENT|UNBLOCK", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "connection"),
     Command(b"CLIENT|UNPAUSE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "connection", why=OTHER_CLIENTS),
     Command(b"CLUSTER", LOCAL, -2, 0, 0, 0, "", "cluster"),
     Command(b"CLUSTERSCAN", REFUSED, -2, 1, 1, 1, "readonly", "cluster", "not_key", why=ALL_NODES),
@@ -143,7 +158,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"COMMAND|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
     Command(b"COMMAND|INFO", LOCAL, -2, 0, 0, 0, "loading stale", "server"),
     Command(b"COMMAND|LIST", LOCAL, -2, 0, 0, 0, "loading stale", "server"),
-    Command(b"CONFIG", REFUSED, -2, 0, 0, 0, "", "server", why=SETTINGS),
+    Command(b"CONFIG", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"CONFIG|GET", LOCAL, -3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"CONFIG|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"CONFIG|RESETSTAT", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=COUNTERS),
+    Command(b"CONFIG|REWRITE", REFUSED, 2, 0, 0, 0, "admin noscript loading stale", "server", why=SETTINGS),
+    Command(b"CONFIG|SET", REFUSED, -4, 0, 0, 0, "admin noscript loading stale", "server", why=SETTINGS),
     Command(b"COPY", SPECIAL, -3, 1, 2, 1, "write denyoom", "generic", keys=COPIES),
     Command(b"DBSIZE", EVERY, 1, 0, 0, 0, "readonly fast", "server", join=Join.SUM),
     Command(b"DEBUG", REFUSED, -2, 0, 0, 0, "admin noscript loading stale", "server", why=DEBUGGING),
@@ -283,7 +303,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"JSON.TYPE", KEY, -2, 1, 1, 1, "readonly", "json", "RO access"),
     Command(b"KEYS", EVERY, 2, 0, 0, 0, "readonly", "generic", join=Join.LISTS),
     Command(b"LASTSAVE", REFUSED, 1, 0, 0, 0, "loading stale fast", "server", why=ONE_SERVER),
-    Command(b"LATENCY", REFUSED, -2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"LATENCY", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"LATENCY|DOCTOR", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|GRAPH", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"LATENCY|HISTOGRAM", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|HISTORY", LOCAL, 3, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|LATEST", LOCAL, 2, 0, 0, 0, "admin noscript loading stale", "server"),
+    Command(b"LATENCY|RESET", LOCAL, -2, 0, 0, 0, "admin noscript loading stale", "server"),
     Command(b"LCS", KEYS, -3, 1, 2, 1, "readonly", "string", "RO access"),
     Command(b"LINDEX", KEY, 3, 1, 1, 1, "readonly", "list", "RO access"),
     Command(b"LINSERT", KEY, 5, 1, 1, 1, "write denyoom", "list", "RW insert"),
@@ -300,7 +327,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"LSET", KEY, 4, 1, 1, 1, "write denyoom", "list", "RW update"),
     Command(b"LTRIM", KEY, 4, 1, 1, 1, "write", "list", "RW delete"),
     Command(b"MEMORY", CONTAINER, -2, 0, 0, 0, "", "server"),
-    Command(b"MEMORY|DOCTOR", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"MEMORY|DOCTOR", LOCAL, 2, 0, 0, 0, "", "server"),
     Command(b"MEMORY|HELP", ANY, 2, 0, 0, 0, "loading stale", "server"),
     Command(b"MEMORY|MALLOC-STATS", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
     Command(b"MEMORY|PURGE", REFUSED, 2, 0, 0, 0, "", "server", why=ONE_SERVER),
@@ -332,12 +359,18 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"PFSELFTEST", REFUSED, 1, 0, 0, 0, "admin", "hyperloglog", why=DEBUGGING),
     Command(b"PING", LOCAL, -1, 0, 0, 0, "fast", "connection"),
     Command(b"PSETEX", KEY, 4, 1, 1, 1, "write denyoom", "string", "OW update"),
-    Command(b"PSUBSCRIBE", REFUSED, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"PSUBSCRIBE", SUBSCRIBE, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"PSYNC", REFUSED, -3, 0, 0, 0, "admin noscript no_async_loading no_multi", "server", why=REPLICATION),
     Command(b"PTTL", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO access"),
-    Command(b"PUBLISH", REFUSED, 3, 0, 0, 0, "pubsub loading stale fast", "pubsub", why=CHANNELS),
-    Command(b"PUBSUB", REFUSED, -2, 0, 0, 0, "", "pubsub", why=CHANNELS),
-    Command(b"PUNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"PUBLISH", PUBLISH, 3, 0, 0, 0, "pubsub loading stale fast", "pubsub"),
+    Command(b"PUBSUB", CONTAINER, -2, 0, 0, 0, "", "pubsub"),
+    Command(b"PUBSUB|CHANNELS", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.UNION),
+    Command(b"PUBSUB|HELP", ANY, 2, 0, 0, 0, "loading stale", "pubsub"),
+    Command(b"PUBSUB|NUMPAT", EVERY, 2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.LARGEST),
+    Command(b"PUBSUB|NUMSUB", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.SUBSCRIBERS),
+    Command(b"PUBSUB|SHARDCHANNELS", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.UNION),
+    Command(b"PUBSUB|SHARDNUMSUB", EVERY, -2, 0, 0, 0, "pubsub loading stale", "pubsub", join=Join.SHARD_SUBSCRIBERS),
+    Command(b"PUNSUBSCRIBE", SUBSCRIBE, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"QUIT", LOCAL, -1, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
     Command(b"RANDOMKEY", EVERY, 1, 0, 0, 0, "readonly", "generic", join=Join.PICK),
     Command(b"READONLY", LOCAL, 1, 0, 0, 0, "loading stale fast", "cluster"),
@@ -349,7 +382,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"RESET", LOCAL, 1, 0, 0, 0, "noscript loading stale fast no_auth allow_busy", "connection"),
     Command(b"RESTORE", KEY, -4, 1, 1, 1, "write denyoom", "generic", "OW update"),
     Command(b"RESTORE-ASKING", REFUSED, -4, 1, 1, 1, "write denyoom asking", "server", "OW update", why=BETWEEN_NODES),
-    Command(b"ROLE", REFUSED, 1, 0, 0, 0, "noscript loading stale fast", "server", why=ONE_SERVER),
+    Command(b"ROLE", LOCAL, 1, 0, 0, 0, "noscript loading stale fast", "server"),
     Command(b"RPOP", KEY, -2, 1, 1, 1, "write fast", "list", "RW access delete"),
     Command(b"RPOPLPUSH", KEYS, 3, 1, 2, 1, "write denyoom", "list", keys=MOVES),
     Command(b"RPUSH", KEY, -3, 1, 1, 1, "write denyoom fast", "list", "RW insert"),
@@ -380,24 +413,28 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"SINTERSTORE", KEYS, -3, 1, -1, 1, "write denyoom", "set", keys=(Keys("RW update", 1), Keys("RO access", 2, last=-1))),
     Command(b"SISMEMBER", KEY, 3, 1, 1, 1, "readonly fast", "set", "RO"),
     Command(b"SLAVEOF", REFUSED, 3, 0, 0, 0, "admin noscript stale no_async_loading", "server", why=REPLICATION),
-    Command(b"SLOWLOG", REFUSED, -2, 0, 0, 0, "", "server", why=ONE_SERVER),
+    Command(b"SLOWLOG", CONTAINER, -2, 0, 0, 0, "", "server"),
+    Command(b"SLOWLOG|GET", LOCAL, -2, 0, 0, 0, "admin loading stale", "server"),
+    Command(b"SLOWLOG|HELP", LOCAL, 2, 0, 0, 0, "loading stale", "server"),
+    Command(b"SLOWLOG|LEN", LOCAL, 2, 0, 0, 0, "admin loading stale", "server"),
+    Command(b"SLOWLOG|RESET", LOCAL, 2, 0, 0, 0, "admin loading stale", "server"),
     Command(b"SMEMBERS", KEY, 2, 1, 1, 1, "readonly", "set", "RO access"),
     Command(b"SMISMEMBER", KEY, -3, 1, 1, 1, "readonly fast", "set", "RO access"),
     Command(b"SMOVE", KEYS, 4, 1, 2, 1, "write fast", "set", keys=MOVES),
     Command(b"SORT", SPECIAL, -2, 1, 1, 1, "write denyoom movablekeys", "generic", keys=(Keys("RO access", 1), Keys("RO access", 0), Keys("OW update", 0))),
     Command(b"SORT_RO", SPECIAL, -2, 1, 1, 1, "readonly movablekeys", "generic", keys=(Keys("RO access", 1), Keys("RO access", 0))),
     Command(b"SPOP", KEY, -2, 1, 1, 1, "write fast", "set", "RW access delete"),
-    Command(b"SPUBLISH", REFUSED, 3, 1, 1, 1, "pubsub loading stale fast", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SPUBLISH", PUBLISH, 3, 1, 1, 1, "pubsub loading stale fast", "pubsub", "not_key"),
     Command(b"SRANDMEMBER", KEY, -2, 1, 1, 1, "readonly", "set", "RO access"),
     Command(b"SREM", KEY, -3, 1, 1, 1, "write fast", "set", "RW delete"),
     Command(b"SSCAN", KEY, -3, 1, 1, 1, "readonly", "set", "RO access"),
-    Command(b"SSUBSCRIBE", REFUSED, -2, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SSUBSCRIBE", SUBSCRIBE, -2, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key"),
     Command(b"STRLEN", KEY, 2, 1, 1, 1, "readonly fast", "string", "RO"),
-    Command(b"SUBSCRIBE", REFUSED, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"SUBSCRIBE", SUBSCRIBE, -2, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"SUBSTR", KEY, 4, 1, 1, 1, "readonly", "string", "RO access"),
     Command(b"SUNION", KEYS, -2, 1, -1, 1, "readonly", "set", "RO access"),
     Command(b"SUNIONSTORE", KEYS, -3, 1, -1, 1, "write denyoom", "set", keys=STORES_MANY),
-    Command(b"SUNSUBSCRIBE", REFUSED, -1, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key", why=CHANNELS),
+    Command(b"SUNSUBSCRIBE", SUBSCRIBE, -1, 1, -1, 1, "pubsub noscript loading stale", "pubsub", "not_key"),
     Command(b"SWAPDB", REFUSED, 3, 0, 0, 0, "write fast", "server", why=DATABASES),
     Command(b"SYNC", REFUSED, 1, 0, 0, 0, "admin noscript no_async_loading no_multi", "server", why=REPLICATION),
     Command(b"TDIGEST.ADD", KEY, -3, 1, 1, 1, "write denyoom", "tdigest", "RW access update"),
@@ -443,7 +480,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"TTL", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO access"),
     Command(b"TYPE", KEY, 2, 1, 1, 1, "readonly fast", "generic", "RO"),
     Command(b"UNLINK", SUM, -2, 1, -1, 1, "write fast", "generic", "RM delete"),
-    Command(b"UNSUBSCRIBE", REFUSED, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub", why=CHANNELS),
+    Command(b"UNSUBSCRIBE", SUBSCRIBE, -1, 0, 0, 0, "pubsub noscript loading stale", "pubsub"),
     Command(b"UNWATCH", TRANSACTION, 1, 0, 0, 0, "noscript loading stale fast allow_busy", "transactions"),
     Command(b"VADD", KEY, -5, 1, 1, 1, "write denyoom", "vector-set", "RW access update"),
     Command(b"VCARD", KEY, 2, 1, 1, 1, "readonly fast", "vector-set", "RW access update"),

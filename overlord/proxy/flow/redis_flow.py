@@ -7,6 +7,7 @@ from typing import Any
 
 import cython
 
+from overlord.proxy.flow.channels import Channels
 from overlord.proxy.flow.pins import Pins
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
@@ -44,6 +45,7 @@ class RedisFlow(Flow):
     ) -> None:
         Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
         self.pins = Pins(self)
+        self.channels = Channels(self)
 
     def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
@@ -84,9 +86,11 @@ class RedisFlow(Flow):
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that have been silent or stuck for too long."""
         node: Node
+        self.now = now
         for node in self.nodes:
             for link in node.links:
                 link.sweep(now, read_timeout, write_timeout)
             for link in node.links3:
                 link.sweep(now, read_timeout, write_timeout)
         self.pins.sweep(now, read_timeout, write_timeout)
+        self.channels.sweep(now, read_timeout, write_timeout)

@@ -21,6 +21,7 @@ from overlord.wire.resp import command
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
+        ALOUD,
         DIALING,
         DOWN,
         LOGIN,
@@ -42,6 +43,7 @@ if cython.compiled:
 else:
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
+        ALOUD,
         DIALING,
         DOWN,
         LOGIN,
@@ -347,6 +349,7 @@ class RedisLink(Link):
             and self.in_incoming
             and not self.stolen
             and pending is client.head
+            and client.muting == ALOUD
             and client.outgoing.size() == 0
             and start == self.incoming.start
             and end == self.incoming.end

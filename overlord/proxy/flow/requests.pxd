@@ -21,7 +21,9 @@ cdef class RedisClient(Client):
     cdef int _ask_each(self, Split split, list nodes, bytes frame) except -1
     cdef int _scan(self, list argv) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _subscribe(self, bytes word, list argv) except -1
     cdef int _take_pin(self, list argv, bytes frame) except -2
+    cdef int _send_errand(self, str name, list argv, bytes frame) except -2
     cdef int _any_node(self) except -1
     cdef int _inline(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Link _usable(self, Node node)

@@ -17,12 +17,16 @@ import cython
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.command_class import CommandClass, class_of
-from overlord.proxy.flow.command_errors import OUT_OF_MEMORY, CommandRejected
+from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
+from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
+from overlord.proxy.flow.session import Session
+from overlord.proxy.flow.stranger import Stranger
+from overlord.proxy.flow.subscriber import Subscriber
 from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
@@ -30,7 +34,12 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
+        ALOUD,
+        MUTE,
         NO,
+        SKIP_NEXT,
+        SKIPPED,
+        SKIPPING,
         UNKNOWN,
         Client,
         Flow,
@@ -55,7 +64,12 @@ else:
     from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
+        ALOUD,
+        MUTE,
         NO,
+        SKIP_NEXT,
+        SKIPPED,
+        SKIPPING,
         UNKNOWN,
         Client,
         Flow,
@@ -73,6 +87,7 @@ KIND_KEY = cython.declare(cython.int, int(Kind.KEY))
 KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
 KIND_MGET = cython.declare(cython.int, int(Kind.MGET))
 KIND_MSET = cython.declare(cython.int, int(Kind.MSET))
+KIND_PUBLISH = cython.declare(cython.int, int(Kind.PUBLISH))
 KIND_SUM = cython.declare(cython.int, int(Kind.SUM))
 JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
@@ -88,11 +103,16 @@ LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
 """Bytes that a blocked client may send us ahead, before we stop reading from it."""
 
+BOUNDLESS = 1 << 62
+
 ARRAY = cython.declare(cython.int, 42)
 PONG = cython.declare(bytes, b"+PONG\r\n")
-NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
-NEW_PROTOCOL = (b"HELLO", b"RESET")
-"""Commands after which a client may use other links, so all that came before has to be answered."""
+AFTER_REPLIES = (b"HELLO", b"RESET", b"CLIENT|REPLY")
+"""
+Commands before which all that came earlier has to be answered: after them a client may use other links, or gets
+no replies.
+"""
+WHILE_WATCHING = "while keys are watched"
 HTTP_WORDS = (b"POST", b"HOST:")
 """First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
@@ -108,10 +128,37 @@ class RedisClient(Client):
         self.scanner = RequestScanner(
             limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
         )
+        if flow.facts.password_digest:
+            self._greet_stranger()
+
+    def _greet_stranger(self) -> None:
+        """Let this client do and cost little until it gives the password."""
+        limits = self.flow.limits
+        self.pin = Stranger(self)
+        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
+        self.bear_unread(BOUNDLESS)  # the Stranger closes who reads nothing
+
+    def _let_in(self) -> None:
+        """It has given the password: no question is asked any more."""
+        self.pin = None
+        self.scanner.unrestrict()
+        self.bear_unread(0)
+
+    def introduce(self) -> Session:
+        """What is known about this client."""
+        if self.session is None:
+            self.session = self.flow.facts.new_session(self)
+            self.session.is_stranger = isinstance(self.pin, Stranger)
+        return self.session
 
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
-        return self.in_flight < self.limit() and not self.has_unread() and not self.waits
+        return (
+            self.in_flight < self.limit()
+            and not self.has_unread()
+            and not self.waits
+            and (self.muting != SKIPPED or self.in_flight == 0)
+        )
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -123,12 +170,15 @@ class RedisClient(Client):
         if self.draining or self.gone:
             return end
         self.blocked = False
+        self.heard_at = self.flow.now
         while at < end:
             if not self.may_take_up():
                 self.blocked = True
                 if self.in_flight >= self.flow.window_max:
                     self.flow.hit("window_max")
                 break
+            if self.muting == SKIPPED:
+                self.muting = ALOUD
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 if self.request(p, at, at + scanner.length) == 0:
@@ -156,6 +206,8 @@ class RedisClient(Client):
                 return end
             if self.closing != OPEN or self.gone or self.draining:
                 return end
+            if self.muting == SKIP_NEXT or self.muting == SKIPPING:
+                self.muting += 1
             at += scanner.length
         self.wanted = scanner.whole if not self.blocked else 0
         self.set_paused(self.ended or (self.blocked and end - at >= UNPARSED_MARK))
@@ -194,11 +246,16 @@ class RedisClient(Client):
         row: cython.int
         kind: cython.int
         arity: cython.int
+        row = table.find(p, start + scanner.name_start, start + scanner.name_end)
+        self.last_row = row
+        if self.subscriber is not None and self.protocol == 2:
+            taken = self.subscriber.take_up(arguments(cut(p, start, end)))
+            if taken >= 0:
+                return taken
         if self.pin is not None:
             taken = self.pin.take_up(arguments(cut(p, start, end)), cut(p, start, end))
             if taken >= 0:
                 return taken
-        row = table.find(p, start + scanner.name_start, start + scanner.name_end)
         if row >= 0:
             kind = table.kind[row]
             arity = table.arity[row]
@@ -232,6 +289,15 @@ class RedisClient(Client):
         flow: Flow = self.flow
         args: Args = flow.args
         first: cython.int
+        if kind == KIND_PUBLISH:
+            flow.requests += 1
+            return self._forward(
+                flow.ring.node_of(p, start + self.scanner.key_start, start + self.scanner.key_end),
+                flow.table.command_class[row],
+                p,
+                start,
+                end,
+            )
         if kind == KIND_MGET:
             return self._split(JOIN_VALUES, 1, flow.table.command_class[row], p, start, end)
         if kind == KIND_SUM:
@@ -580,16 +646,21 @@ class RedisClient(Client):
         try:
             row = row_of(argv, flow.book)
             if row.kind == Kind.LOCAL:
-                if self.in_flight > 0 and row.name in NEW_PROTOCOL:
+                self.last_row = flow.table.places[row.name]
+                if self.in_flight > 0 and row.name in AFTER_REPLIES:
                     return 0
                 return self._locally([row.name.partition(b"|")[0], *argv[1:]])
             if row.kind == Kind.SCAN:
                 return self._scan(argv)
+            if row.join is Join.ANY_OK:
+                return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
                 return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
-            indices = keys_to_route(argv, flow.book)
+            if row.kind == Kind.SUBSCRIBE:
+                return self._subscribe(row.name, argv)
+            indices = keys_to_route(argv, flow.book, alone=flow.is_alone())
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
@@ -615,6 +686,23 @@ class RedisClient(Client):
             return 0
         self.pin = Pinned(self)
         return self.pin.take_up(argv, frame)
+
+    def _send_errand(self, name: str, argv: list, frame: bytes) -> cython.int:
+        """Take up a command that must not wait behind others at the nodes."""
+        if self.in_flight > 0:
+            return 0
+        if self.pin is not None:
+            raise CommandRejected(command_errors.refused(name, WHILE_WATCHING))
+        self.pin = Errand(self)
+        return self.pin.take_up(argv, frame)
+
+    def _subscribe(self, word: bytes, argv: list) -> cython.int:
+        """Take up a command that says what this client listens to."""
+        if self.in_flight > 0:
+            return 0
+        if self.subscriber is None:
+            self.subscriber = Subscriber(self)
+        return self.subscriber.carry_out(word, argv[1:])
 
     def end_of_input(self) -> object:
         """It has ended its side."""
@@ -650,10 +738,24 @@ class RedisClient(Client):
                 return 1
         flow.requests += 1
         flow.local_answers += 1
-        if self.session is None:
-            self.session = flow.facts.new_session(self)
-        result = answer(argv, self.session, flow.facts)
+        session = self.introduce()
+        was_stranger = session.is_stranger
+        if self.subscriber is not None and argv[0] == b"RESET":
+            self.subscriber.leave_all()
+        result = answer(argv, session, flow.facts)
+        if result.effect == Effect.REPLY_ON or argv[0] == b"RESET":
+            self.muting = ALOUD
+        elif result.effect == Effect.REPLY_OFF:
+            self.muting = MUTE
+        elif result.effect == Effect.REPLY_SKIP and self.muting == ALOUD:
+            self.muting = SKIP_NEXT
         self.say(result.reply)
+        flow.note_refusal(result.reply)
+        if session.is_stranger != was_stranger:
+            if was_stranger:
+                self._let_in()
+            else:
+                self._greet_stranger()
         if result.effect == Effect.CLOSE:
             self.draining = True
             self.set_paused(True)
@@ -683,7 +785,7 @@ class RedisClient(Client):
         was_in_incoming = self.in_incoming
         self.in_incoming = False
         try:
-            if self.scanner.scan(frame, 0, len(frame)) == WHOLE:
+            if self.scanner.scan_freely(frame, 0, len(frame)) == WHOLE:
                 taken = self.request(frame, 0, len(frame))
             else:
                 self._end_with(

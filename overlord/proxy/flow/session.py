@@ -1,9 +1,10 @@
 """What the proxy's own answers depend on: who asks, what the proxy says of itself, what follows."""
 
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from attrs import define
+from attrs import define, frozen
 
 REDIS_VERSION = "7.4.0"
 """
@@ -25,6 +26,12 @@ class Effect(Enum):
     """This reply was in RESP2 already, and all that follow are."""
     PROTOCOL_3 = "protocol 3"
     """This reply was in RESP3 already, and all that follow are."""
+    REPLY_ON = "reply on"
+    """From this reply on the client gets its replies."""
+    REPLY_OFF = "reply off"
+    """The client gets no replies any more, this one included."""
+    REPLY_SKIP = "reply skip"
+    """The client gets neither this reply nor the next one."""
 
 
 class LocalAnswer(NamedTuple):
@@ -36,7 +43,7 @@ class LocalAnswer(NamedTuple):
 
 @define(eq=False)
 class Session:
-    """What the proxy knows about one client. `answer` changes the names, nothing else."""
+    """What the proxy knows about one client. `answer` changes the names and `is_stranger`, nothing else."""
 
     id: int
     address: str
@@ -50,6 +57,39 @@ class Session:
     """2 or 3; set by the caller, as `Effect` tells."""
     lib_name: bytes = b""
     lib_version: bytes = b""
+    is_stranger: bool = False
+    """It has not given the password that it has to give."""
+
+
+@frozen
+class ClientState:
+    """One client at this moment, as CLIENT LIST shows it."""
+
+    session: Session
+    command: str
+    """The last one that it sent, `get` or `client|list`; `NULL` before the first."""
+    idle: float
+    """Seconds since it has last sent anything."""
+    flags: str
+    """Redis' letters: N, or those of `P` subscribed, `b` waits at a node, `x` in MULTI, ..."""
+    subscriptions: tuple[int, int, int]
+    """Channels, patterns, shard channels."""
+    queued: int
+    """Commands since MULTI; -1 outside."""
+    watches: bool
+    unparsed: int
+    """Bytes that have come and are not taken up."""
+    unsent: int
+    """Bytes of replies that wait to be sent."""
+    retained: int
+    """Bytes of replies that wait for their turn."""
+    received: int
+    """Bytes since it came."""
+    sent: int
+
+    @property
+    def is_subscriber(self) -> bool:
+        return any(self.subscriptions)
 
 
 class ProxyFacts(Protocol):
@@ -92,12 +132,48 @@ class ProxyFacts(Protocol):
         """Names that one question about commands may ask for."""
 
     @property
+    def password_digest(self) -> bytes:
+        """`digest_of` the password that clients have to give."""
+
+    @property
     def connections_received(self) -> int:
         """Clients since the start."""
 
     @property
     def commands_processed(self) -> int:
         """Commands since the start."""
+
+    @property
+    def connections_refused(self) -> int:
+        """Clients that were refused since the start, because there were too many."""
+
+    @property
+    def error_replies(self) -> int:
+        """Errors of our own since the start."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes from clients since the start."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes to clients since the start."""
+
+    @property
+    def waiting_clients(self) -> int:
+        """Clients that wait at a node, in BLPOP and its like."""
+
+    @property
+    def processor_seconds(self) -> tuple[float, float]:
+        """Seconds that the process has had of processors: in the kernel, and by itself."""
+
+    @property
+    def node_states(self) -> list[Mapping[str, object]]:
+        """For each node, in the order of the configuration, its numbers by name."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What CONFIG GET tells, by Redis' names."""
 
     @property
     def used_memory(self) -> int:
@@ -113,6 +189,18 @@ class ProxyFacts(Protocol):
 
     def reached(self, bound: str) -> None:
         """Count that a client has reached the bound of this name."""
+
+    def clients(self) -> Iterator[ClientState]:
+        """The clients of this cluster, the longest connected first."""
+
+    def client(self, number: int) -> ClientState | None:
+        """The client of this cluster with this CLIENT ID."""
+
+    def end_client(self, number: int) -> None:
+        """Close the connection of another client."""
+
+    def end_wait(self, number: int, *, with_error: bool) -> bool:
+        """Have a client's wait at a node end; False if it waits at none."""
 
     def now(self) -> float:
         """Seconds since 1970."""

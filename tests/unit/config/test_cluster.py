@@ -74,6 +74,8 @@ def test_the_defaults() -> None:
         "transaction_pins": 200,
         "blocking_pins": 1000,
         "pin_idle_timeout": 60.0,
+        "max_subscriptions": 10000,
+        "subscription_ping": 10.0,
         "ping_fail_limit": 3,
         "ping_auto_eject": False,
         "slowlog_slower_than": 0,
@@ -86,6 +88,9 @@ def test_the_defaults() -> None:
         "allow_commands": (),
         "rename_commands": {},
         "greet_nodes": True,
+        "unauthenticated_max_args": 10,
+        "unauthenticated_max_arg_size": 16384,
+        "unauthenticated_max_buffer": 1048576,
         "max_command_names": 1024,
         "max_client_name": 256,
         "max_reply_depth": 128,
@@ -340,18 +345,12 @@ def test_hash_tags_can_be_switched_off() -> None:
 
 
 def test_what_has_no_effect_is_a_warning() -> None:
-    text = cluster_toml(
-        ping_auto_eject="true", slowlog_slower_than="10", hash_method='"crc32"', pool_idle="1"
-    )
+    text = cluster_toml(ping_auto_eject="true", slowlog_slower_than="10", pool_idle="1")
 
     assert clusters_from_text(text, "c.toml").warnings == (
         (
             "c.toml: clusters[0].pool_idle: has no meaning here; node_connections is the number of"
             " connections to a node"
-        ),
-        (
-            "c.toml: clusters[0].hash_method: 'crc32' sends nearly all keys to one node with ketama;"
-            " 'crc32a' spreads them"
         ),
         (
             "c.toml: clusters[0].ping_auto_eject: has no effect in this version: nodes are not ejected,"

@@ -164,6 +164,17 @@ def test_a_password_has_at_most_4096_bytes(size: int, tmp_path: Path) -> None:
         assert wrong(password_file=str(path)) == [f"password_file: {problem}"]
 
 
+def test_a_password_has_to_fit_into_what_may_be_said_before_it() -> None:
+    """Otherwise nobody could log in."""
+    bound = "unauthenticated_max_arg_size = 64"
+
+    assert clusters_from_text(f'{TABLE}{bound}\npassword = "{"x" * 64}"\n').warnings == ()
+    with pytest.raises(
+        ConfigError, match="must have room for the password, or nobody could give it"
+    ):
+        clusters_from_text(f'{TABLE}{bound}\npassword = "{"x" * 65}"\n')
+
+
 def test_a_user_needs_a_password() -> None:
     """A user without one could not log in."""
     assert wrong(node_username="proxy") == [

@@ -68,9 +68,8 @@ def test_pages(service):
     assert get(service, "/readyz") == (200, "ready\n")
     assert [line.split()[0] for line in get(service, "/")[1].splitlines()] == list(LINKS)
     assert get(service, "/metrics?x=1")[0] == 200
-    assert [get(service, path)[0] for path in ("/x", "/metrics/", "/metrics/x", "//", "/..")] == [
-        404
-    ] * 5
+    missing = ("/x", "/x/", "/debug/pprof/", "/metrics/", "/metrics/x", "//", "/..")
+    assert [get(service, path)[0] for path in missing] == [404] * 7
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(service):

@@ -91,14 +91,20 @@ def test_keys_to_route(command: bytes, keys: list[int]) -> None:
     assert keys_to_route(command.split(b" ")) == keys
 
 
+@pytest.mark.parametrize("command", [b"SORT k BY w_* GET d_*", b"SORT_RO k GET d_*"])
+def test_patterns_that_name_keys_are_passed_on_where_each_node_has_all_keys(command: bytes) -> None:
+    """What the patterns find is on the node that is asked."""
+    assert keys_to_route(command.split(b" "), alone=True) == [1]
+
+
 @pytest.mark.parametrize(
     ("command", "reply"),
     [
         (b"SORT k BY w_*", b"-ERR 'sort' is not supported by the proxy: its BY and GET patterns"),
         (b"SORT_RO k GET d_*", b"-ERR 'sort_ro' is not supported by the proxy: its BY and GET"),
         (b"COPY a b DB 1", b"-ERR 'copy' is not supported by the proxy: with DB there is one data"),
-        (b"config get x", b"-ERR 'config' is not supported by the proxy: settings belong to one"),
-        (b"MEMORY DOCTOR", b"-ERR 'memory|doctor' is not supported by the proxy: it concerns one"),
+        (b"config set x y", b"-ERR 'config|set' is not supported by the proxy: the proxy's sett"),
+        (b"MEMORY STATS", b"-ERR 'memory|stats' is not supported by the proxy: it concerns one s"),
         (b"MSETEX 0 a b", b"-ERR invalid numkeys value or out of range\r\n"),
         (b"MSETEX 2 a b", b"-ERR syntax error\r\n"),
         (

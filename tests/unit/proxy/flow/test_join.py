@@ -148,9 +148,6 @@ SCAN_MARK = mark_of(["node-0", "node-1", "node-2"])
         (b"SCRIPT EXISTS a", (b"*1\r\n:1\r\n", b"*1\r\n:1\r\n", b"*0\r\n"), WRONG),
         (b"SCRIPT EXISTS a", (b"*1\r\n:1\r\n", b"*1\r\n:1\r\n", b"*1\r\n+a\r\n"), WRONG),
         (b"SCRIPT EXISTS a", (b"+OK\r\n",) * 3, WRONG),
-        (b"SCRIPT KILL", (b"-NOTBUSY a\r\n", b"+OK\r\n", b"-NOTBUSY b\r\n"), b"+OK\r\n"),
-        (b"SCRIPT KILL", (b"-NOTBUSY a\r\n", b"-NOTBUSY b\r\n", b"+X\r\n"), b"-NOTBUSY a\r\n"),
-        (b"FUNCTION KILL", (b"+A\r\n", b"-NOTBUSY b\r\n", b"+X\r\n"), WRONG),
     ],
 )
 def test_replies_of_all_nodes_join(world, asked, replies, joined):

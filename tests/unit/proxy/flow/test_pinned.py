@@ -2,91 +2,10 @@
 
 from __future__ import annotations
 
-from unit.proxy.flow.world import Facts, Limits
-
-from overlord.hashing import Ring, RingNode
-from overlord.proxy.flow.pins import PinLink
-from overlord.proxy.flow.redis_flow import RedisFlow
-from overlord.wire.resp import command
-from overlord.wire.stream import ABORTING, Carrier, Outbox, Stream
+from unit.proxy.flow.bench import Bench, frame
 
 OK = b"+OK\r\n"
 EXECABORT = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
-
-
-def frame(words: str) -> bytes:
-    return command([word.encode() for word in words.split()])
-
-
-class Wire(Carrier):
-    """The other end of a stream: what it was sent, and whether it was closed."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.sent = b""
-        self.closed = False
-        stream.carrier = self
-
-    def flush(self) -> None:
-        data = self.stream.outgoing.take()
-        self.sent += data
-        self.stream.note_sent(len(data))
-        self.closed = self.stream.closing == ABORTING
-
-    def take(self) -> bytes:
-        """What came since the last time."""
-        sent, self.sent = self.sent, b""
-        return sent
-
-
-class Bench:
-    """A flow with two nodes, of which a test plays the servers."""
-
-    def __init__(self, **limits: int) -> None:
-        self.outbox = Outbox()
-        self.outbox.in_round = True
-        labels = ["one", "two"]
-        ring = Ring([RingNode(label) for label in labels], "modula", "fnv1a_32", b"{}")
-        addresses = [(label, "") for label in labels]
-        self.flow = RedisFlow("test", self.outbox, ring, addresses, Limits(**limits), Facts())
-        self.dialled: list[PinLink] = []
-        self.flow.pins.dial = self._dial
-        self.shared = [self.up(link) for link in self.flow.open_links()]
-        self.number = 0
-
-    def _dial(self, link: PinLink) -> None:
-        link.dialing()
-        self.dialled.append(link)
-
-    def up(self, link: Stream) -> Wire:
-        wire = Wire(link)
-        link.connected()
-        return wire
-
-    def client(self) -> Wire:
-        self.number += 1
-        return Wire(self.flow.new_client(self.number))
-
-    def say(self, client: Wire, words: str) -> bytes:
-        """Let a client ask; gives what it has been sent since."""
-        self.arrive(client, frame(words))
-        return client.take()
-
-    def arrive(self, wire: Wire, data: bytes) -> None:
-        """Let these bytes come, from a node or a client."""
-        wire.stream.receive(data)
-        self.outbox.flush()
-
-    def pin(self, client: Wire, *requests: str) -> Wire:
-        """The node's end of the connection that these requests make necessary."""
-        for request in requests:
-            self.say(client, request)
-        wire = self.up(self.dialled.pop())
-        self.outbox.flush()
-        return wire
-
-    def used(self) -> int:
-        return sum(self.flow.pins.used.values())
 
 
 def test_nothing_of_a_transaction_is_sent_before_its_node_has_said_ok_to_multi() -> None:

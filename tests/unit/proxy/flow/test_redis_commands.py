@@ -50,6 +50,8 @@ def test_the_kind_fits_the_key_positions() -> None:
                 return bool(row.groups_of_keys()) and "blocking" in row.flags
             case Kind.TRANSACTION:
                 return row.group == "transactions"
+            case Kind.PUBLISH | Kind.SUBSCRIBE:
+                return row.group == "pubsub"
             case Kind.SPECIAL | Kind.REFUSED:
                 return True
 
@@ -58,7 +60,9 @@ def test_the_kind_fits_the_key_positions() -> None:
 
 def test_the_arity_admits_the_fixed_keys() -> None:
     """The first key is always there when the number of arguments is right."""
-    forwarded = [row for row in COMMANDS if row.kind not in (Kind.LOCAL, Kind.REFUSED)]
+    forwarded = [
+        row for row in COMMANDS if row.kind not in (Kind.LOCAL, Kind.REFUSED, Kind.SUBSCRIBE)
+    ]
 
     assert [row.name for row in forwarded if row.first >= abs(row.arity)] == []
 
@@ -79,9 +83,13 @@ def test_whoever_is_served_is_documented() -> None:
         (Kind.MSET, {b"MSET"}),
         (
             Kind.CONTAINER,
-            {b"FUNCTION", b"MEMORY", b"OBJECT", b"SCRIPT", b"XGROUP", b"XINFO"},
+            {
+                *(b"ACL", b"CONFIG", b"FUNCTION", b"LATENCY", b"MEMORY", b"OBJECT", b"PUBSUB"),
+                *(b"SCRIPT", b"SLOWLOG", b"XGROUP", b"XINFO"),
+            },
         ),
         (Kind.SCAN, {b"SCAN"}),
+        (Kind.PUBLISH, {b"PUBLISH", b"SPUBLISH"}),
     ],
 )
 def test_who_is_split_and_who_has_subcommands(kind: Kind, names: set[bytes]) -> None:

@@ -49,6 +49,8 @@ class Limits:
     transaction_pins: int = 200
     blocking_pins: int = 1000
     pin_idle_timeout: float = 60.0
+    max_subscriptions: int = 10_000
+    subscription_ping: float = 10.0
     greet_nodes: bool = False
     node_username: str = ""
     node_password: str = ""
@@ -57,6 +59,9 @@ class Limits:
     max_arg_size: int = 512 << 20
     max_request: int = 1 << 30
     max_reply_depth: int = 128
+    unauthenticated_max_args: int = 10
+    unauthenticated_max_arg_size: int = 16384
+    unauthenticated_max_buffer: int = 1 << 20
 
 
 class Facts:
@@ -64,6 +69,7 @@ class Facts:
 
     max_client_name = 64
     max_command_names = 1024
+    password_digest = b""
 
     def new_session(self, client: Stream) -> Session:
         return Session(client.number, "127.0.0.1:1", "127.0.0.1:2", 0.0)

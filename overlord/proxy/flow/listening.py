@@ -1,0 +1,302 @@
+"""
+The connection over which a node tells what is published there, and the way of a message to all who listen.
+
+    node's bytes -> ReplyScanner -> a message: channel or pattern -> its Topic
+                 -> into the `outgoing` of each client that listens, as it came
+                 -> anything else: the answer to what was asked first, see `channels.py`
+
+It speaks RESP2, as every node can. A message is the same bytes in both protocols but for its first one, so
+nothing is made anew for anybody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import cython
+
+from overlord.wire.resp import command
+
+if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.parts import (
+        LOGIN,
+        READY,
+        Client,
+        Flow,
+        Node,
+        Pending,
+        new_pending,
+    )
+    from cython.cimports.overlord.proxy.flow.replies import RedisLink
+    from cython.cimports.overlord.wire.buffer import alike, cut
+    from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
+    from cython.cimports.overlord.wire.stream import OPEN
+else:
+    from overlord.proxy.flow.parts import LOGIN, READY, Client, Flow, Node, Pending, new_pending
+    from overlord.proxy.flow.replies import RedisLink
+    from overlord.wire.buffer import alike, cut
+    from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
+    from overlord.wire.stream import OPEN
+
+CHANNEL, PATTERN, SHARD = 0, 1, 2
+"""What a name can be: of a channel, a pattern for such names, or a shard channel's."""
+JOIN_WORDS = (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
+LEAVE_WORDS = (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")
+"""By what a name is."""
+
+LARGE_MESSAGE = cython.declare(cython.Py_ssize_t, 65536)
+"""Messages from this size on are written to each client at once, so that not all copies are held together."""
+MESSAGE = b"*3\r\n$7\r\nmessage\r\n$"
+PMESSAGE = b"*4\r\n$8\r\npmessage\r\n$"
+SMESSAGE = b"*3\r\n$8\r\nsmessage\r\n$"
+"""How messages begin, up to the length of the name that they are for."""
+PUSH = cython.declare(cython.int, 62)
+MAX_DIGITS = cython.declare(cython.Py_ssize_t, 10)
+"""Digits of a name's length."""
+
+
+@cython.cclass
+class Topic:
+    """
+    A channel or a pattern that clients listen to.
+
+    Attributes:
+        kind: CHANNEL, PATTERN or SHARD.
+        listeners: the clients that were told that they listen, in that order.
+        waiting: who is to be told so when the nodes have confirmed it.
+        nodes: where it has its place: a channel at one node, a pattern at all.
+    """
+
+    if not cython.compiled:
+        listeners: dict[Client, None]
+        waiting: dict[Any, None]
+        nodes: tuple[Node, ...]
+
+    def __init__(self, kind: cython.int, name: bytes) -> None:
+        self.kind = kind
+        self.name = name
+        self.listeners = {}
+        self.waiting = {}
+        self.nodes = ()
+
+    def deliver(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Give the message `p[start:end]` to all listeners, each one copy; gives how many got it."""
+        client: Client
+        flow: Flow
+        count: cython.int = 0
+        size: cython.Py_ssize_t = end - start
+        # A copy of the list: who is thrown out for reading too slowly leaves it meanwhile.
+        for client in list(self.listeners):
+            if client.gone or client.closing != OPEN:
+                continue
+            flow = client.flow
+            if client.outgoing.size() > 0 and (
+                client.outgoing.size() + client.retained + size > flow.max_unsent
+            ):
+                client.throw_out("max_unsent", "messages unread")
+                continue
+            if client.outgoing.size() > 0 and flow.over_budget(size):
+                client.throw_out("max_memory", "a message too large for the memory budget")
+                continue
+            try:
+                client.outgoing.append(p, start, end)
+                if client.protocol == 3:
+                    client.outgoing.p[client.outgoing.end - size] = PUSH
+                client.touch()
+                if size >= LARGE_MESSAGE and client.carrier is not None:
+                    client.carrier.flush()
+            except Exception:  # noqa: BLE001  # whatever it is: it ends this client, not the node's connection
+                client.outbox.failed(client)
+            count += 1
+        return count
+
+
+@cython.cclass
+class ListenLink(RedisLink):
+    """
+    A connection to a node that listens for all clients.
+
+    Attributes:
+        topics: what it listens to, or is to; with True what the node has confirmed.
+        kept: whether it is dialled again when it is lost.
+        interrupted: it was lost with topics, and not all of them are confirmed again.
+    """
+
+    if not cython.compiled:
+        topics: dict[Topic, bool]
+        asked: deque[tuple[Topic | None, bool]]
+
+    def __init__(self, flow: Flow, node: Node, directory: tuple[dict[bytes, Topic], ...]) -> None:
+        RedisLink.__init__(self, flow, node, 2)
+        self.topics = {}
+        self.kept = False
+        self.interrupted = False
+        self.directory = directory
+        self.asked = deque()
+        self.heard_at = 0.0
+        self.heard = 0
+
+    def ask(self, topic: Topic | None, joins: cython.bint) -> None:
+        """Have the node begin to tell of a topic, or stop; without a topic, say whether it is there."""
+        pending: Pending = new_pending()
+        frame: bytes
+        if topic is None:
+            frame = command([b"PING"])
+        else:
+            words = JOIN_WORDS if joins else LEAVE_WORDS
+            frame = command([words[topic.kind], topic.name])
+        # One name in each command: so each has one reply, an error included.
+        self.asked.append((topic, joins))
+        self.outgoing.append(frame, 0, len(frame))
+        self.push(pending)
+        self.touch()
+
+    def owes(self) -> bool:
+        """Whether the node has not answered all that it was asked."""
+        return bool(self.asked)
+
+    def connected(self) -> None:
+        """The connection is made, and knows nothing yet."""
+        self.asked.clear()
+        self.heard_at = 0.0
+        RedisLink.connected(self)
+
+    def lost(self, trouble: str) -> None:
+        """There is no connection (any more)."""
+        RedisLink.lost(self, trouble)
+        self.asked.clear()
+        self.flow.channels.link_lost(self)
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Hand on the messages in `p[start:end]`, and take note of the node's answers."""
+        at: cython.Py_ssize_t = start
+        after: cython.Py_ssize_t
+        found: cython.int
+        scanner: ReplyScanner = self.scanner
+        self.silent_since = 0.0
+        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
+            return end
+        while at < end:
+            found = scanner.scan(p, at, end)
+            if found == WHOLE:
+                after = at + scanner.length
+                if not self._hand_on(p, at, after):
+                    if self.head is None:
+                        self._break_off(
+                            f"sent {cut(p, at, min(after, at + 32))!r} without being asked"
+                        )
+                        return end
+                    self._settle(self.pop(), p, at, after)
+                at = after
+                if self.closing != OPEN:
+                    return end
+            elif found == VIOLATION:
+                if scanner.broken_bound:
+                    self.flow.hit(scanner.broken_bound)
+                self._break_off(f"sent what is no reply: {scanner.violation}")
+                return end
+            else:
+                self.wanted = scanner.at
+                if scanner.at > LARGE_MESSAGE and self.flow.over_budget(scanner.at - (end - at)):
+                    self.flow.hit("max_memory")
+                    self._break_off("sent a message too large for the memory budget")
+                    return end
+                break
+        return at
+
+    def _hand_on(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.bint:
+        """Whether `p[start:end]` is a message; if so, its listeners have it."""
+        kind: cython.int
+        at: cython.Py_ssize_t
+        size: cython.Py_ssize_t = 0
+        if starts_with(p, start, end, MESSAGE):
+            kind = CHANNEL
+            at = start + len(MESSAGE)
+        elif starts_with(p, start, end, PMESSAGE):
+            kind = PATTERN
+            at = start + len(PMESSAGE)
+        elif starts_with(p, start, end, SMESSAGE):
+            kind = SHARD
+            at = start + len(SMESSAGE)
+        else:
+            return False
+        first: cython.Py_ssize_t = at
+        while 48 <= p[at] <= 57 and at - first < MAX_DIGITS:
+            size = size * 10 + (p[at] - 48)
+            at += 1
+        if at == first or p[at] != 13 or at + 2 + size > end:
+            return False
+        self.flow.messages += 1
+        topic: Topic = self.directory[kind].get(cut(p, at + 2, at + 2 + size))
+        if topic is not None:
+            self.flow.deliveries += topic.deliver(p, start, end)
+        return True
+
+    def _settle(
+        self,
+        pending: Pending,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        if self.greeting:
+            return RedisLink._settle(self, pending, p, start, end)
+        topic, joins = self.asked.popleft()
+        if topic is not None:
+            self.flow.channels.answered(self, topic, joins, cut(p, start, end))
+        return 0
+
+    def break_off(self, why: str) -> None:
+        """The node answered something else than it was asked."""
+        self._break_off(why)
+
+    def sweep_listening(
+        self, now: float, read_timeout: float, write_timeout: float, ping: float
+    ) -> None:
+        """
+        As `sweep`, and ask a node that has said nothing for `ping` seconds whether it is there.
+
+        Where nothing is published, nobody would notice otherwise that it has gone without a word.
+        """
+        self.sweep(now, read_timeout, write_timeout)
+        if not self.is_ready() or self.closing != OPEN:
+            return
+        if self.heard_at == 0.0 or self.heard != self.bytes_received:
+            self.heard = self.bytes_received
+            self.heard_at = now
+        elif now - self.heard_at >= ping and self.in_flight == 0:
+            self.heard_at = now
+            self.ask(None, False)
+
+
+@cython.cfunc
+def starts_with(
+    p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, head: bytes
+) -> cython.bint:
+    """Whether `p[start:end]` begins with `head`, and goes on."""
+    return end - start > len(head) and alike(p, start, head, 0, len(head))
+
+
+@cython.cclass
+class Debt:
+    """What a client is owed for a request that is answered by nobody's reply alone."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.pending = new_pending()
+        self.pending.client = client
+        client.append_pending(self.pending)
+
+    def pay(self, reply: bytes) -> None:
+        """Answer the request, unless the client has gone, and go on with what it has sent."""
+        client: Client = self.client
+        if not client.gone:
+            client.waits = False
+            client.answer(self.pending, reply, 0, len(reply))
