@@ -40,6 +40,25 @@ class ProxyTable:
     ever; the cluster's `max_unsent` bounds what such a client costs.
     """
 
+    first_request_timeout: DurationOrNone = Seconds(10.0)
+    """
+    How long a client may take until its first request is whole, and, where it has to give a password,
+    until it has given it. Then it is told so, and closed. 0 is for ever: for pools that connect long
+    before they ask.
+    """
+
+    partial_request_timeout: DurationOrNone = Seconds(30.0)
+    """
+    How long a request that is begun may stay unfinished without `partial_request_progress`. Then the
+    client is told so, and closed. 0 is for ever.
+    """
+
+    partial_request_progress: Annotated[Bytes, Between(1, GIB)] = Bytes(16 * KIB)
+    """
+    So many bytes more of an unfinished request begin the timeout anew, so that a large value may come
+    over a slow line, and a drip of single bytes keeps no connection. By default about half a KiB a second.
+    """
+
     max_connections: Annotated[int, Between(0, 1_000_000)] = 0
     """
     Clients of all clusters at a time; one more is refused with an error. 0 is no bound but that of

@@ -35,6 +35,8 @@ BOUNDS = (
     "max_subscriptions",
     "max_memory",
     "client_read_timeout",
+    "client_first_request_timeout",
+    "client_partial_request_timeout",
     "client_write_timeout",
 )
 REFUSALS = ("cross-node", "http", "noauth", "password")

@@ -176,7 +176,13 @@ class ProxyService(Service):
         )
 
     def _shortest_client_timeout(self) -> float:
-        timeouts = (self._proxy.read_timeout, self._proxy.write_timeout)
+        proxy = self._proxy
+        timeouts = (
+            proxy.read_timeout,
+            proxy.write_timeout,
+            proxy.first_request_timeout,
+            proxy.partial_request_timeout,
+        )
         return min((timeout for timeout in timeouts if timeout), default=0)
 
     def _look_at_nodes(self) -> None:
@@ -188,7 +194,14 @@ class ProxyService(Service):
     def _look_at_clients(self) -> None:
         now, proxy = self._reactor.seconds(), self._proxy
         for cluster in self._clusters:
-            cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
+            cluster.factory.sweep_beginners(
+                now,
+                proxy.first_request_timeout,
+                proxy.partial_request_timeout,
+                proxy.partial_request_progress,
+            )
+            if proxy.read_timeout or proxy.write_timeout:
+                cluster.factory.sweep(now, proxy.read_timeout, proxy.write_timeout)
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, drain, close everything; the second call waits for the first."""

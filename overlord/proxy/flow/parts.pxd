@@ -16,6 +16,11 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Lateness:
+    IN_TIME = 0
+    FIRST_LATE = 1
+    PARTIAL_LATE = 2
+
 cdef enum Muting:
     ALOUD = 0
     SKIP_NEXT = 1
@@ -64,6 +69,11 @@ cdef class Client(Stream):
     cdef readonly int last_row
     cdef readonly double heard_at
     cdef Py_ssize_t unread_mark
+    cdef readonly bint is_stranger
+    cdef double new_since
+    cdef double begun_since
+    cdef Py_ssize_t begun_at
+    cdef Py_ssize_t begun_received
     cdef public object subscriber
     cdef bint waits
     cdef Py_ssize_t largest
@@ -84,6 +94,7 @@ cdef class Client(Stream):
     cpdef object drain(self)
     cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
+    cdef int lateness(self, double now, double first_timeout, double partial_timeout, Py_ssize_t progress) noexcept
 
 cdef class Link(Stream):
     cdef readonly Flow flow

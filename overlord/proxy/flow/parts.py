@@ -36,7 +36,7 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from cython.cimports.overlord.wire.resp import Args, ReplyScanner
-    from cython.cimports.overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+    from cython.cimports.overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
@@ -44,10 +44,11 @@ else:
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from overlord.wire.resp import Args, ReplyScanner
-    from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+    from overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
+    IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
@@ -157,6 +158,10 @@ class Client(Stream):
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
         pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
             `Stranger` while it has not given the password that it has to give.
+        is_stranger: it has not given the password that it has to give.
+        new_since: since when it owes us its first request, or its password, as `lateness` saw it; 0: it does not.
+        begun_since: since when the request that begins at `begun_at` of all it has sent is not whole, and since
+            when it has sent little more than the `begun_received` bytes of then; 0: none is begun.
         unread_mark: bytes of unread replies above which no more requests are taken up.
         subscriber: what it listens to, a `Subscriber`; None while that is nothing.
         muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
@@ -196,6 +201,9 @@ class Client(Stream):
         self.last_row = -1
         self.heard_at = flow.now
         self.unread_mark = UNREAD_MARK
+        self.is_stranger = False
+        self.new_since = self.begun_since = 0.0
+        self.begun_at = self.begun_received = 0
         self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
@@ -323,6 +331,45 @@ class Client(Stream):
         if (self.ended or self.draining) and self.in_flight == 0 and not self.blocked:
             self.close(FINISH, "client ended")
         return 0
+
+    def lateness(
+        self,
+        now: cython.double,
+        first_timeout: cython.double,
+        partial_timeout: cython.double,
+        progress: cython.Py_ssize_t,
+    ) -> cython.int:
+        """
+        Which timeout it has reached: IN_TIME, FIRST_LATE or PARTIAL_LATE. Called several times per timeout.
+
+        How much of its stream is used up tells one unfinished request from the next, so that requests need
+        not be timed. `progress` bytes within a timeout begin it anew: a large value may be long on its way.
+        """
+        waiting: cython.Py_ssize_t = self.incoming.size()
+        used: cython.Py_ssize_t = self.bytes_received - waiting
+        if self.closing != OPEN or self.draining or self.blocked or self.ended:
+            self.new_since = self.begun_since = 0.0
+            return IN_TIME
+        if first_timeout > 0 and (self.is_stranger or (used == 0 and waiting < progress)):
+            if self.new_since == 0.0:
+                self.new_since = now
+            elif now - self.new_since >= first_timeout:
+                return FIRST_LATE
+        else:
+            self.new_since = 0.0
+        if waiting == 0 or partial_timeout <= 0:
+            self.begun_since = 0.0
+        elif (
+            self.begun_since == 0.0
+            or used != self.begun_at
+            or self.bytes_received - self.begun_received >= progress
+        ):
+            self.begun_since = now
+            self.begun_at = used
+            self.begun_received = self.bytes_received
+        elif now - self.begun_since >= partial_timeout:
+            return PARTIAL_LATE
+        return IN_TIME
 
     def say(self, reply: bytes) -> None:
         """Answer the request that has just been read with a reply of our own, in its turn."""

@@ -134,12 +134,14 @@ class RedisClient(Client):
     def _greet_stranger(self) -> None:
         """Let this client do and cost little until it gives the password."""
         limits = self.flow.limits
+        self.is_stranger = True
         self.pin = Stranger(self)
         self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
         self.bear_unread(BOUNDLESS)  # the Stranger closes who reads nothing
 
     def _let_in(self) -> None:
         """It has given the password: no question is asked any more."""
+        self.is_stranger = False
         self.pin = None
         self.scanner.unrestrict()
         self.bear_unread(0)
@@ -148,7 +150,7 @@ class RedisClient(Client):
         """What is known about this client."""
         if self.session is None:
             self.session = self.flow.facts.new_session(self)
-            self.session.is_stranger = isinstance(self.pin, Stranger)
+            self.session.is_stranger = self.is_stranger
         return self.session
 
     def may_take_up(self) -> cython.bint:
@@ -189,7 +191,7 @@ class RedisClient(Client):
                     scanner.whole - (end - at)
                 ):
                     self.flow.hit("max_memory")
-                    self._end_with(OUT_OF_MEMORY, "max_memory reached")
+                    self.end_with(OUT_OF_MEMORY, "max_memory reached")
                     return end
                 break
             elif found == INLINE:
@@ -199,7 +201,7 @@ class RedisClient(Client):
             elif found == VIOLATION:
                 if scanner.broken_bound:
                     self.flow.hit(scanner.broken_bound)
-                self._end_with(
+                self.end_with(
                     f"-ERR Protocol error: {scanner.violation.reason}\r\n".encode(),
                     "protocol error",
                 )
@@ -225,7 +227,7 @@ class RedisClient(Client):
                 self.finish_if_done()
         return None
 
-    def _end_with(self, error: bytes, reason: str) -> None:
+    def end_with(self, error: bytes, reason: str) -> None:
         """Say why, in turn, and close when all is said."""
         self.flow.errors += 1
         self.reason = reason
@@ -664,7 +666,7 @@ class RedisClient(Client):
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
-                self._end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
+                self.end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
                 return 1
             flow.requests += 1
             flow.errors += 1
@@ -777,7 +779,7 @@ class RedisClient(Client):
         try:
             args = split_inline(cut(p, start, end))
         except ProtocolError as error:
-            self._end_with(f"-ERR Protocol error: {error.reason}\r\n".encode(), "protocol error")
+            self.end_with(f"-ERR Protocol error: {error.reason}\r\n".encode(), "protocol error")
             return 1
         if not args:
             return 1
@@ -788,7 +790,7 @@ class RedisClient(Client):
             if self.scanner.scan_freely(frame, 0, len(frame)) == WHOLE:
                 taken = self.request(frame, 0, len(frame))
             else:
-                self._end_with(
+                self.end_with(
                     b"-ERR Protocol error: too many or too large arguments\r\n", "protocol error"
                 )
                 taken = 1
