@@ -167,7 +167,12 @@ class Options(usage.Options):
     optParameters = [
         ["cluster", "c", None, "TOML file with the [[clusters]] to serve (required)"],
         ["conf", None, None, "TOML file of the proxy itself; without it the defaults hold"],
-        ["stat", None, None, "host:port for /metrics, /clusters, /healthz, /readyz; 'port' alone is on loopback"],
+        [
+            "stat",
+            None,
+            None,
+            "host:port for /metrics, /readyz and more; 'port' alone is on loopback",
+        ],
         ["log", None, None, "write the log to this file (SIGUSR1 begins a fresh one)"],
         ["log-vl", None, None, "1 or more: log what is for developers, too"],
         ["slowlog", None, None, "comes with a later version"],
