@@ -22,6 +22,7 @@ COMPILED = [
     "overlord/hashing/keyhash.py",
     "overlord/hashing/ring.py",
     "overlord/proxy/flow/commands.py",
+    "overlord/proxy/flow/latencies.py",
     "overlord/proxy/flow/parts.py",
     "overlord/proxy/flow/join.py",
     "overlord/proxy/flow/requests.py",

@@ -66,7 +66,9 @@ class ProxyTable:
     """
 
     use_metrics: bool = True
-    """Whether `/metrics` is served at the address of `stat`."""
+    """
+    Whether `/metrics` is served at the address of `stat`. With `false` requests are not timed either.
+    """
 
     stat_timeout: Duration = Seconds(30.0)
     """

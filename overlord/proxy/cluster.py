@@ -234,9 +234,7 @@ class Cluster:
         for retired in list(self.retired):
             if retired.look(now, self.flow, self.config, drain_timeout):
                 self.retired.remove(retired)
-                for node in self.flow.nodes:
-                    if node.label == retired.node.label:
-                        node.take_counts(retired.node)
+                self.flow.inherit(retired.node)
 
     async def drain(self, drain_timeout: float) -> None:
         """Take no more requests, wait until clients have what they are owed, and close all."""

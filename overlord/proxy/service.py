@@ -17,12 +17,14 @@ from overlord.config import ClusterConfig, ProxyConfig
 from overlord.errors import StartFailed
 from overlord.hashing import Ring
 from overlord.net.carriage import Carriage, carriage_for
+from overlord.proxy import facts
 from overlord.proxy.change import Change, apply_difference, look_up
 from overlord.proxy.cluster import DRAIN_POLL, Cluster, flow_of
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.listener import Listener
 from overlord.proxy.measurements import measured_cluster, measured_process
 from overlord.proxy.memory import MemoryWatch, memory_trimmer
+from overlord.proxy.overview import Overview
 from overlord.telemetry.metrics import Measurement
 from overlord.wire.buffer import held_bytes
 from overlord.wire.stream import Outbox
@@ -55,6 +57,7 @@ class ProxyService(Service):
     def __init__(self, clusters: Sequence[ClusterConfig], proxy: ProxyConfig, reactor: Any) -> None:
         self._configs = clusters
         self._proxy = proxy.proxy
+        self._is_timed = proxy.proxy.use_metrics and proxy.stat_address is not None
         self._reactor = reactor
         self._clusters: list[Cluster] = []
         self._departures: dict[Cluster, Deferred[None]] = {}
@@ -68,6 +71,9 @@ class ProxyService(Service):
         self._change = DeferredLock()
         """Held while the configuration is being changed."""
         self._stopped: Deferred[None] | None = None
+        self.overview = Overview(
+            lambda: self._clusters, facts.uptime, lambda: self._stopped is not None
+        )
 
     @property
     def compiled(self) -> bool:
@@ -87,6 +93,7 @@ class ProxyService(Service):
             StartFailed: an address cannot be had; nothing is left open then.
         """
         super().startService()
+        self._outbox.timed = self._is_timed
         try:
             self._carriage = carriage_for(
                 self._proxy.transport,
@@ -302,6 +309,8 @@ class ProxyService(Service):
 
     def measurements(self) -> Iterable[Measurement]:
         """The numbers of this moment, for metrics."""
-        yield from measured_process(self._carriage)
-        for cluster in self._clusters:
+        yield from measured_process(
+            self._carriage, self._proxy.max_memory, self._proxy.max_connections
+        )
+        for cluster in list(self._clusters):
             yield from measured_cluster(cluster)

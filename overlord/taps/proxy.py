@@ -23,13 +23,13 @@ from overlord.config import (
 )
 from overlord.errors import ConfigError
 from overlord.proxy.inherited import inherited_sockets
-from overlord.taps import trial
+from overlord.taps import pages, trial
 from overlord.taps.daemon import Daemon, keep_hangups, tell
 from overlord.taps.files import Files, FileWatch, Reader
 from overlord.taps.reload import Reload
 from overlord.telemetry import logs
 from overlord.telemetry.exposition import StatBounds, StatService
-from overlord.telemetry.metrics import Measurement, registry
+from overlord.telemetry.metrics import Measurement, Numbers
 
 if TYPE_CHECKING:
     from overlord.proxy.service import ProxyService
@@ -77,13 +77,15 @@ def makeService(options: "Options") -> Daemon:
     reload.began, reload.ended = daemon.notifier.reloading, daemon.notifier.ready
     if options.stat is not None:
         table = options.proxy.proxy
-        numbers = registry(
+        numbers = Numbers(
             lambda: chain(
                 version(), main.measurements(), reload.measurements(), stat.measurements()
             )
         )
         shown = numbers if table.use_metrics else None
-        stat = StatService(options.stat, shown, reactor, stat_bounds(table), reload.remark)
+        stat = StatService(
+            options.stat, shown, reactor, stat_bounds(table), pages.told_by(main, reload.remark)
+        )
         # First to start and last to stop: it tells load balancers that we are leaving.
         daemon.services = [stat, main, reload]
         daemon.leaving = stat.leave
@@ -175,7 +177,12 @@ class Options(usage.Options):
     optParameters = [
         ["cluster", "c", None, "TOML file with the [[clusters]] to serve (required)"],
         ["conf", None, None, "TOML file of the proxy itself; without it the defaults hold"],
-        ["stat", None, None, "host:port for /metrics and /healthz; 'port' alone is on loopback"],
+        [
+            "stat",
+            None,
+            None,
+            "host:port for /metrics, /readyz and more; 'port' alone is on loopback",
+        ],
         ["log", None, None, "write the log to this file (SIGUSR1 begins a fresh one)"],
         ["log-vl", None, None, "1 or more: log what is for developers, too"],
         ["slowlog", None, None, "comes with a later version"],

@@ -281,6 +281,7 @@ class ReplyScanner(LengthLine):
     An attribute (`|`) is no element, so its level gets one more. Nothing recurses.
 
     After WHOLE: `length` bytes are a reply. After VIOLATION: `violation` says what is wrong, for good.
+    `nulls` counts the nulls that were met, until somebody sets it back.
     """
 
     def __init__(
@@ -296,6 +297,7 @@ class ReplyScanner(LengthLine):
         if not cython.compiled:
             self.left = [0] * 1026
         self.at = 0
+        self.nulls = 0
         self.in_bulk = False
         self.depth = 0
         self.left[0] = 1
@@ -369,6 +371,8 @@ class ReplyScanner(LengthLine):
         if p[found + 1] != LF:
             return self._violated("expected CRLF after a line", "", p, pos, end)
         self.after = found + 2
+        if p[pos] == 95:
+            self.nulls += 1
         self._element_done()
         return WHOLE
 
@@ -448,6 +452,7 @@ class ReplyScanner(LengthLine):
             self.depth -= 1
             self._element_done()
         elif size < 0:
+            self.nulls += 1
             self._element_done()
         else:
             self.after += size + 2

@@ -68,10 +68,12 @@ def join_parts(split: Split) -> cython.int:
             scratch.clear()
             scratch.append(WRONG_TYPE, 0, len(WRONG_TYPE))
     else:
-        joined: bytes = _joined(split)
+        joined: bytes = _joined(split, flow)
         if joined is WRONG_TYPE:
             flow.errors += 1
         scratch.append(joined, 0, len(joined))
+    if split.since != 0 and not split.failed:
+        flow.latencies.observe(split.command_class, flow.outbox.now - split.since)
     split.parts = []
     client.answer(split, scratch.p, scratch.start, scratch.end)
     scratch.clear()
@@ -100,7 +102,7 @@ def _replies(split: Split) -> list[bytes]:
     return replies
 
 
-def _joined(split: Split) -> bytes:
+def _joined(split: Split, flow: Flow) -> bytes:
     """One reply out of the parts' replies, none of which is an error."""
     replies: list = _replies(split)
     if split.join == JOIN_SUM:

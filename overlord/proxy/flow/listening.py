@@ -165,7 +165,7 @@ class ListenLink(RedisLink):
         self.touch()
 
     def belong_to(self, node: Node) -> None:
-        """This is the node that it leads to."""
+        """Lead to this node."""
         self.node = node
 
     def owes(self) -> bool:

@@ -1,5 +1,6 @@
 from overlord.hashing.ring cimport Ring
 from overlord.proxy.flow.commands cimport CommandTable
+from overlord.proxy.flow.latencies cimport Latencies
 from overlord.wire.buffer cimport Buffer
 from overlord.wire.resp cimport Args, ReplyScanner, RequestScanner
 from overlord.wire.stream cimport Outbox, Stream
@@ -40,6 +41,8 @@ cdef class Pending:
     cdef Split parent
     cdef bytes reply
     cdef Py_ssize_t cursor
+    cdef long long since
+    cdef int command_class
     cdef bint done
 
 cdef class Split(Pending):
@@ -138,6 +141,11 @@ cdef class Node:
     cdef readonly long long failures
     cdef readonly str trouble
     cdef public str login_refused
+    cdef readonly Latencies latencies
+    cdef readonly long long hits
+    cdef readonly long long misses
+    cdef public long long bytes_sent
+    cdef public long long bytes_received
     cdef long long mark
     cdef Py_ssize_t part
     cdef Py_ssize_t part_keys
@@ -175,6 +183,7 @@ cdef class Flow:
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
     cdef readonly dict refusals
+    cdef readonly Latencies latencies
     cdef readonly double now
     cdef Args args
     cdef Buffer scratch

@@ -33,12 +33,14 @@ from overlord.wire.resp import command
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from cython.cimports.overlord.wire.resp import Args, ReplyScanner
     from cython.cimports.overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from overlord.wire.resp import Args, ReplyScanner
@@ -69,6 +71,8 @@ class Pending:
         reply: what is to be sent, once `done` and until its turn comes.
         cursor: for a part of a split command, up to where its reply is used up; for the whole of it,
             how many bytes its parts' replies have.
+        since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
+        command_class: which of the `CommandClass`es it belongs to.
     """
 
     if not cython.compiled:
@@ -85,6 +89,8 @@ class Pending:
             self.parent = None
             self.reply = None
             self.cursor = 0
+            self.since = 0
+            self.command_class = 0
             self.done = False
 
 
@@ -594,6 +600,9 @@ class Node:
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
+        latencies: how long it took to answer, by class.
+        hits, misses: keys that GET and MGET have found, and not found.
+        bytes_sent, bytes_received: what went over connections whose links are no more.
         trouble: why the last connection to it failed, in words for clients.
         is_retired: the configuration has it no more: it gets no new requests.
         login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
@@ -615,6 +624,11 @@ class Node:
         self.speaks3 = UNKNOWN
         self.requests = 0
         self.failures = 0
+        self.latencies = Latencies()
+        self.hits = 0
+        self.misses = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self.trouble = "not connected"
         self.is_retired = False
         self.login_refused = ""
@@ -660,6 +674,27 @@ class Node:
                     return link
         return None
 
+    def queues(self) -> tuple[int, int, int, int, int]:
+        """
+        What waits at its links, and what went over them.
+
+        Requests that are not answered, bytes that it has not taken, clients that wait for a place in a
+        line; then bytes sent and received.
+        """
+        link: Link
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        waiting: cython.Py_ssize_t = 0
+        sent: cython.longlong = self.bytes_sent
+        received: cython.longlong = self.bytes_received
+        for link in self.links + self.links3:
+            in_flight += link.in_flight
+            unsent += link.outgoing.size()
+            waiting += len(link.waiters)
+            sent += link.bytes_sent
+            received += link.bytes_received
+        return in_flight, unsent, waiting, sent, received
+
     def is_up(self) -> cython.bint:
         """Whether requests can be sent to it at this moment."""
         link: Link
@@ -676,7 +711,16 @@ class Node:
         """Go on with the counters of one that had the same label, and whose begin anew."""
         self.requests += other.requests
         self.failures += other.failures
-        other.requests = other.failures = 0
+        self.hits += other.hits
+        self.misses += other.misses
+        other.requests = other.failures = other.hits = other.misses = 0
+        self.latencies.add(other.latencies)
+        other.latencies = Latencies()
+        _, _, _, sent, received = other.queues()
+        self.bytes_sent += sent
+        self.bytes_received += received
+        other.bytes_sent -= sent  # its links go on counting for a while, from 0
+        other.bytes_received -= received
 
     def open_requests(self) -> cython.Py_ssize_t:
         """How many are open on the links that clients share."""
@@ -744,6 +788,7 @@ class Flow:
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
+        self.latencies = Latencies()
         self.args = Args()
         self.scratch = Buffer()
         self.serial = 0
@@ -809,6 +854,20 @@ class Flow:
     def refused(self, why: str) -> None:
         """Count a command that was refused for a reason that metrics show."""
         self.refusals[why] = self.refusals.get(why, 0) + 1
+
+    def queues(self) -> tuple[int, int, int, int]:
+        """What its clients are owed (requests, bytes of replies), and bytes received from them and sent."""
+        client: Client
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        received: cython.longlong = self.client_bytes_received
+        sent: cython.longlong = self.client_bytes_sent
+        for client in self.clients.values():
+            in_flight += client.in_flight
+            unsent += client.outgoing.size() + client.retained
+            received += client.bytes_received
+            sent += client.bytes_sent
+        return in_flight, unsent, received, sent
 
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""

@@ -17,6 +17,7 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow import command_errors
+from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.wire.resp import command
 
@@ -50,6 +51,9 @@ else:
     from overlord.wire.stream import ABORT, OPEN
 
 MINUS = cython.declare(cython.int, 45)
+CLASS_TRANSACTION = cython.declare(cython.int, int(CommandClass.TRANSACTION))
+CLASS_BLOCKING = cython.declare(cython.int, int(CommandClass.BLOCKING))
+CLASS_OTHER = int(CommandClass.OTHER)
 NODE_REMOVED = "it was removed from the configuration"
 CLIENT_ID = command([b"CLIENT", b"ID"])
 
@@ -99,7 +103,7 @@ class PinLink(RedisLink):
     def send(self, client: Client | None, frame: bytes) -> None:
         """Send a command; its reply is for this client, or with None for nobody."""
         self.quiet_since = 0.0
-        send(self, client, frame)
+        send(self, client, frame, CLASS_BLOCKING if self.blocking else CLASS_TRANSACTION)
 
     def ask(self, frame: bytes, tell: Callable[[bytes], object]) -> None:
         """Send a command of our own, and have its reply told. One at a time."""
@@ -160,6 +164,9 @@ class PinLink(RedisLink):
         RedisLink.lost(self, trouble)
         user = self.user
         self.server_id = b""
+        self.node.bytes_sent += self.bytes_sent
+        self.node.bytes_received += self.bytes_received
+        self.bytes_sent = self.bytes_received = 0
         self.flow.pins.gone(self)
         if user is not None:
             user.link_lost(self.node.refusal())
@@ -310,12 +317,14 @@ class Pins:
         return False
 
 
-def send(link: Link, client: Client | None, frame: bytes) -> None:
+def send(link: Link, client: Client | None, frame: bytes, command_class: int = CLASS_OTHER) -> None:
     """Send a command over a link; its reply is for this client, or with None for nobody."""
     pending: Pending = new_pending()
     pending.client = client
     link.outgoing.append(frame, 0, len(frame))
     if client is not None:
+        pending.command_class = command_class
+        pending.since = link.outbox.now
         client.append_pending(pending)
     link.push(pending)
     link.node.requests += 1

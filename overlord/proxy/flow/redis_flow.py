@@ -15,6 +15,7 @@ from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.proxy.flow.parts import (
         FIRST_LATE,
         IN_TIME,
@@ -30,6 +31,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.parts import (
         FIRST_LATE,
         IN_TIME,
@@ -135,8 +137,6 @@ class RedisFlow(Flow):
                 node.links = self._new_links(node, 2)
                 if speaks3:
                     node.links3 = self._new_links(node, 3)
-                if label in old:
-                    node.take_counts(old[label])
                 came.append(node)
             nodes.append(node)
         self.ring, self.nodes = ring, nodes
@@ -145,11 +145,22 @@ class RedisFlow(Flow):
             client.settle()
         for node in old.values():
             node.is_retired = True
+            self.inherit(node)
             self.pins.retire(node)
             for link in node.links + node.links3:
                 let_go_on(link.waiters)
         let_go_on(self.protocol_waiters)
         return came, list(old.values())
+
+    def inherit(self, retired: Node) -> None:
+        """Go on with the counters of a node that is retired: the node of the same label, or the cluster."""
+        node: Node
+        for node in self.nodes:
+            if node.label == retired.label:
+                node.take_counts(retired)
+                return
+        self.latencies.add(retired.latencies)
+        retired.latencies = Latencies()
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that have been silent or stuck for too long."""

@@ -526,6 +526,7 @@ class World:
         for node in came:
             for link in [*node.links, *node.links3]:
                 self.dial(link)
+        self.flow.channels.rehome()
 
     # Customers and rounds.
 
