@@ -16,8 +16,16 @@ from bench.errors import BenchError
 from bench.figures import Arm, Result, load_figures, memory_figures
 from bench.load import Load, Sample, measure, measure_paced, requests_for
 from bench.memory import measure_memory
+from bench.reload import measure_reload
 from bench.report import as_json, as_markdown, as_text, this_machine
-from bench.scenarios import SCENARIOS, AnyScenario, MemoryScenario, PacedScenario, Scenario
+from bench.scenarios import (
+    SCENARIOS,
+    AnyScenario,
+    MemoryScenario,
+    PacedScenario,
+    ReloadScenario,
+    Scenario,
+)
 from bench.servers import (
     CONTESTANTS,
     DIRECT,
@@ -80,6 +88,8 @@ class Runner:
                     self._run_paced(scenario, result)
                 case MemoryScenario():
                     self._run_memory(scenario, result)
+                case ReloadScenario():
+                    self._run_reload(scenario, result)
         except (BenchError, OSError) as error:
             result.problem = str(error)
             self.say(f"{scenario.name}: {error}")
@@ -157,6 +167,22 @@ class Runner:
         finally:
             self._empty_nodes()
             result.figures = memory_figures(scenario.name, found, self.challenger)
+
+    def _run_reload(self, scenario: ReloadScenario, result: Result) -> None:
+        if OVERLORD not in self.contestants:
+            return
+        found: list[dict[str, float]] = []
+        rounds = min(self.rounds, scenario.most_rounds)
+        for number in range(rounds):
+            self.say(f"{scenario.name}: round {number + 1} of {rounds}")
+            contestant = self.bed.fresh_contestant(OVERLORD, nodes=4)
+            try:
+                found.append(measure_reload(contestant, scenario.clusters, scenario.nodes))
+            finally:
+                self.bed.retire(contestant)
+        self._filled.clear()
+        self._values = (0, 0)
+        result.figures = memory_figures(scenario.name, {OVERLORD: found}, OVERLORD)
 
     def _prepare(self, name: str, loads: Sequence[Load]) -> Mapping[Arm, Contestant]:
         """Start who takes part, and store the values that will be asked for."""

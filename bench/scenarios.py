@@ -42,7 +42,17 @@ class MemoryScenario:
     most_rounds: int = 3
 
 
-AnyScenario = Scenario | PacedScenario | MemoryScenario
+@frozen
+class ReloadScenario:
+    """Reloads of a large file, while a client asks: nutcracker has no such thing."""
+
+    name: str
+    clusters: int = 200
+    nodes: int = 2_000
+    most_rounds: int = 5
+
+
+AnyScenario = Scenario | PacedScenario | MemoryScenario | ReloadScenario
 
 
 def _one(name: str, load: Load) -> Scenario:
@@ -65,6 +75,7 @@ SCENARIOS: tuple[AnyScenario, ...] = (
     PacedScenario("equal-load", Load("get"), share=0.6),
     Scenario("clients-2000", (Load("get"), Load("get", clients=2_000)), cpu_seconds=3.0),
     MemoryScenario("memory"),
+    ReloadScenario("reload"),
     # The last ones: 64 idle nodes would disturb the others.
     Scenario("nodes-64", (Load("get"), Load("get", nodes=64)), cpu_seconds=3.0),
     _one("nodes-64-p10", Load("get", nodes=64, pipeline=10)),

@@ -41,6 +41,17 @@ IDLE_NEW = "RSS of idle clients, never asked (MiB)"
 IDLE_ASKED = "RSS of idle clients, after a GET each (MiB)"
 SET_PEAK = "peak growth during SET (times the value)"
 GET_PEAK = "peak growth during GET (times the value)"
+RELOADS = tuple(
+    (f"seconds until {what}", f"longest wait of a client until {what} (ms)")
+    for what in (
+        "200 clusters have come",
+        "a node of each is another one",
+        "a timeout of each is another one",
+        "all 2,000 nodes are other ones",
+        "200 clusters are gone",
+    )
+)
+"""What is reloaded, one after the other: how long it takes, and what a client notices."""
 KEPT = "RSS kept after all of it (MiB)"
 
 WANTED: dict[tuple[str, str], Bound] = {
@@ -69,4 +80,6 @@ WANTED: dict[tuple[str, str], Bound] = {
     ("memory", SET_PEAK): at_most(2.2),
     ("memory", GET_PEAK): at_most(2.2),
     ("memory", KEPT): at_most(16),
+    **{("reload", seconds): at_most(2.0) for seconds, _ in RELOADS},
+    **{("reload", wait): at_most(100) for _, wait in RELOADS},
 }

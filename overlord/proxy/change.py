@@ -2,10 +2,12 @@
 Another configuration for a proxy that runs, all of it or nothing.
 
     look_up           what is different, and the new rings: pure, and long, so in a thread
-    apply_difference  build what comes -> open its addresses -> (from here on nothing can fail)
-                      -> change cluster by cluster -> close what nobody wants any more
+    apply_difference  build what comes, and dial its nodes -> open its addresses
+                      -> (from here on nothing can fail) -> close what nobody wants any more
+                      -> change cluster by cluster
 
-The reactor has a turn between any two clusters, so however many there are, traffic goes on.
+The reactor has a turn between any two clusters, and between any few connections, so however many there are,
+traffic goes on.
 """
 
 from __future__ import annotations
@@ -117,8 +119,9 @@ async def apply_difference(
     changes = {id(change.old): change for change in found.changed}
     came = []
     for config in found.came:
-        came.append(builder.build(config, lookup.rings[config.name]))
-        await _turn(reactor)
+        cluster = builder.build(config, lookup.rings[config.name])
+        came.append(cluster)
+        await cluster.dial_in_turns()
     old = [*stay, *gone]
     new = [*stay, *came]
     configs = [changes[id(c.config)].new if id(c.config) in changes else c.config for c in new]
@@ -128,25 +131,30 @@ async def apply_difference(
     )
     before = [listener for cluster in old if (listener := cluster.listener) is not None]
     unused = [before[index] for index in plan.closed]
-    listeners = await _listeners(builder, plan, before, new, configs)
+    try:
+        listeners = await _listeners(builder, reactor, plan, before, new, configs)
+    except CannotListen:
+        for cluster in came:
+            cluster.factory.close()
+            await cluster.close_nodes()
+        raise
     for cluster in gone:
         cluster.listener = None
     for cluster, listener in zip(new, listeners, strict=True):
         listener.factory = cluster.factory
         cluster.listener = listener
-    for cluster in came:
-        cluster.dial()
     for listener in unused:
         await listener.close()
     for cluster in stay:
         if (change := changes.get(id(cluster.config))) is not None:
-            _change_safely(cluster, change, lookup)
+            await _change_safely(cluster, change, lookup)
             await _turn(reactor)
     return new, gone
 
 
 async def _listeners(
     builder: Builder,
+    reactor: Any,
     plan: Moves,
     old: Sequence[Listener],
     clusters: Sequence[Cluster],
@@ -159,11 +167,10 @@ async def _listeners(
     try:
         for index in plan.opened:
             opened[index] = builder.listen(clusters[index], configs[index])
+            await _turn(reactor)
     except CannotListen:
-        for index, listener in opened.items():
+        for listener in opened.values():
             await listener.close()
-            if clusters[index].listener is None:  # it was to come, and some of its clients have
-                clusters[index].factory.close()
         for index in plan.closed_first:
             _reopen(old[index])
         raise
@@ -177,9 +184,9 @@ def _reopen(listener: Listener) -> None:
         log.critical("{reason}, where it listened until now", reason=str(error))
 
 
-def _change_safely(cluster: Cluster, change: ClusterChange, lookup: Lookup) -> None:
+async def _change_safely(cluster: Cluster, change: ClusterChange, lookup: Lookup) -> None:
     try:
-        cluster.change(change, lookup.rings.get(change.new.name))
+        await cluster.change(change, lookup.rings.get(change.new.name))
     except Exception:  # noqa: BLE001  # the others have to change all the same
         log.failure("cluster {cluster} cannot be changed", cluster=cluster.config.name)
 

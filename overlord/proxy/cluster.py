@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
@@ -26,6 +27,12 @@ from overlord.proxy.pool import Pool
 from overlord.proxy.retired import RetiredNode
 from overlord.wire.stream import Outbox
 
+AT_ONCE = 10
+"""
+Connections that are opened or closed in one turn of the reactor while others are served.
+
+One of them takes some tenths of a millisecond, and what it leads to in the next turn as much again.
+"""
 DRAIN_POLL = 0.01
 """
 Seconds between two looks whether all clients have gone.
@@ -120,6 +127,18 @@ class Cluster:
         for link in links:
             self.open(link)
 
+    async def dial_in_turns(self) -> None:
+        """The same while other clusters are served: the reactor has turns in between."""
+        await self._open_in_turns(self.flow.open_links())
+
+    async def _open_in_turns(self, links: Sequence[RedisLink]) -> None:
+        for link in links:
+            link.dialing()  # who asks meanwhile waits for it
+        for start in range(0, len(links), AT_ONCE):
+            for link in links[start : start + AT_ONCE]:
+                self.open(link)
+            await deferLater(self.reactor, 0)
+
     def open(self, link: RedisLink) -> None:
         """Open a link to a node."""
         self.pools[link.node].open(link)
@@ -181,7 +200,7 @@ class Cluster:
         retired = {each.node: each.pool for each in self.retired}
         return self.pools[node] if node in self.pools else retired[node]
 
-    def change(self, change: ClusterChange, ring: Ring | None) -> None:
+    async def change(self, change: ClusterChange, ring: Ring | None) -> None:
         """
         Serve as this configuration says from now on; `ring` is its ring, if that is another one.
 
@@ -199,9 +218,10 @@ class Cluster:
         for pool in self.pools.values():
             pool.cluster = config
         if change.has_other_nodes:
-            self._change_nodes(change, ring or self.flow.ring)
+            await self._open_in_turns(self._change_nodes(change, ring or self.flow.ring))
 
-    def _change_nodes(self, change: ClusterChange, ring: Ring) -> None:
+    def _change_nodes(self, change: ClusterChange, ring: Ring) -> list[RedisLink]:
+        """Have other nodes; give the links that are to be opened."""
         came, gone = self.flow.change_nodes(ring, _addresses(change.new), change.kept_nodes)
         now = self.reactor.seconds()
         for node in gone:
@@ -213,28 +233,30 @@ class Cluster:
                 self.pools[node] = self._new_pool(server)
             else:
                 self.pools[node].server = server
-        for node in came:
-            for link in node.links + node.links3:
-                self.open(link)
         for each in self.retired:
             for node, pool in self.pools.items():
                 if self.flow.channels.hand_over(each.node, node):
                     pool.listen_on(each.pool)
         self.flow.channels.rehome()
-        self._look_at_retired(now, 0.0)
+        return [link for node in came for link in (*node.links, *node.links3)]
 
-    def sweep(self, now: float, drain_timeout: float) -> None:
-        """Look for nodes that have been silent or stuck for too long, and let go of those that are retired."""
+    def sweep(self, now: float, drain_timeout: float, closings: int) -> int:
+        """
+        Look for nodes that have been silent or stuck for too long, and let go of those that are retired.
+
+        At most so many are closed; gives how many were.
+        """
         config = self.config
         self.flow.sweep(now, config.read_timeout, config.write_timeout)
-        if self.retired:
-            self._look_at_retired(now, drain_timeout)
-
-    def _look_at_retired(self, now: float, drain_timeout: float) -> None:
+        closed = 0
         for retired in list(self.retired):
-            if retired.look(now, self.flow, self.config, drain_timeout):
+            if closed == closings:
+                break
+            if retired.look(now, self.flow, config, drain_timeout):
                 self.retired.remove(retired)
                 self.flow.inherit(retired.node)
+                closed += 1
+        return closed
 
     async def drain(self, drain_timeout: float) -> None:
         """Take no more requests, wait until clients have what they are owed, and close all."""
@@ -255,6 +277,10 @@ class Cluster:
     async def close_nodes(self) -> None:
         """Close all connections to nodes, and dial no more."""
         pools = [*self.pools.values(), *(retired.pool for retired in self.retired)]
-        closing = [Deferred.fromCoroutine(pool.close()) for pool in pools]
+        closing = []
+        for index, pool in enumerate(pools, start=1):
+            closing.append(Deferred.fromCoroutine(pool.close()))
+            if index % AT_ONCE == 0:
+                await deferLater(self.reactor, 0)
         for each in closing:
             await each

@@ -33,6 +33,8 @@ MIN_SWEEP, MAX_SWEEP = 0.01, 0.1
 """Seconds between two looks at all connections, at the least and at the most."""
 SWEEPS_PER_TIMEOUT = 8
 """So many looks fall into the shortest timeout: a timeout is that much late at most."""
+CLOSED_PER_LOOK = 50
+"""Nodes that the configuration has no more, and that are closed in one look at the most."""
 MAX_CLIENT_SWEEP = 1.0
 """Seconds between two looks at all clients, at the most; there may be very many."""
 TRIM_INTERVAL = 1.0
@@ -171,9 +173,10 @@ class ProxyService(Service):
                 raise StartFailed("the proxy stops, so nothing is changed")
             clusters, gone = await apply_difference(self, self._reactor, self._clusters, lookup)
             self._configs, self._clusters = configs, clusters
+            self._sweep_nodes()
             for cluster in gone:
                 self._see_off(cluster)
-            self._sweep_nodes()
+                await deferLater(self._reactor, 0)
             return Change(lookup.difference, lookup.moved)
 
     def _see_off(self, cluster: Cluster) -> None:
@@ -250,8 +253,9 @@ class ProxyService(Service):
 
     def _look_at_nodes(self) -> None:
         now = self._reactor.seconds()
+        closings = CLOSED_PER_LOOK
         for cluster in self._all_clusters():
-            cluster.sweep(now, self._proxy.drain_timeout)
+            closings -= cluster.sweep(now, self._proxy.drain_timeout, closings)
 
     def _look_at_clients(self) -> None:
         now, proxy = self._reactor.seconds(), self._proxy

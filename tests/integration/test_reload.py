@@ -356,6 +356,46 @@ def test_what_does_not_end_is_ended_after_drain_timeout(
     assert transaction.call("SET", "reload:t", "2") == OK
 
 
+def test_listeners_outlive_a_reload(
+    start_proxy: Start, servers: list[RedisServer], connect: Connect
+) -> None:
+    """A channel is listened to where it has its place from now on, and each message comes once."""
+    proxy = start_proxy(aliased(servers[:1], "a"))
+    listener, publisher = connect(proxy), connect(proxy)
+    listener.call("SUBSCRIBE", "reload:c")
+    listener.call("PSUBSCRIBE", "reload:p*")
+
+    for servers_now, names, more in (
+        (servers[:3], "abc", {}),
+        (servers[:3], "abc", {"node_connections": 3}),
+        (servers[2:4], "xy", {}),
+    ):
+        there = len(servers_now)
+        reload(proxy, [proxy.settings | {"servers": aliased(servers_now, names)} | more])
+        wait_for(
+            lambda there=there: (
+                [_listened_to(server) for server in servers].count((1, 1)) == 1
+                and sum(patterns for _, patterns in map(_listened_to, servers)) == there
+            ),
+            "the names are listened to at their places, and nowhere else",
+        )
+        for channel in ("reload:c", "reload:pp"):
+            publisher.call("PUBLISH", channel, f"{names} {more}")
+        got = [listener.read(), listener.read()]
+        assert sorted(each[-1] for each in got) == [f"{names} {more}".encode()] * 2
+        assert listener.silent()
+
+
+def _listened_to(server: RedisServer) -> tuple[int, int]:
+    """How many connections listen to the channel at a server, and how many patterns there are."""
+    with at(server.port) as client:
+        numbers = client.call("PUBSUB", "NUMSUB", "reload:c")
+        patterns = client.call("PUBSUB", "NUMPAT")
+    assert isinstance(numbers, list)
+    assert isinstance(numbers[1], int)
+    return numbers[1], int(bool(patterns))
+
+
 @pytest.fixture
 def watching(start_proxy: Start, servers: list[RedisServer]) -> OverlordProxy:
     """A proxy that watches its file."""

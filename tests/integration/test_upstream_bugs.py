@@ -21,6 +21,7 @@ from integration.programs import (
     free_port,
     key_on,
     obliging,
+    toml,
     wait_for,
 )
 from integration.sockets import listening
@@ -211,6 +212,34 @@ def test_bug_14_a_client_that_never_reads_costs_memory(
         assert most < 17 * MIB
         with proxy.client() as other:
             assert other.call("PING", "x") == b"x"
+
+
+def test_bug_16_a_reload_takes_the_list_of_servers_and_nothing_else(
+    start_proxy: Start, servers: list[RedisServer]
+) -> None:
+    """New and removed clusters and all other keys were ignored, and any file in the folder set it off."""
+    proxy = start_proxy(
+        [servers[0].address], proxy={"reload_interval": "50ms"}, arguments=["--reload"]
+    )
+    port = free_port()
+    other = proxy.settings | {"name": "other", "listen_addr": f"127.0.0.1:{port}"}
+    changed = proxy.settings | {"max_client_name": 4}
+    (proxy.folder / "another.toml").write_text("[[clusters]]")
+    with proxy.client() as client:
+        assert client.call("CLIENT", "SETNAME", "long-name") == OK
+
+        (proxy.folder / "cluster.toml").write_text(toml({"clusters": [changed, other]}))
+        wait_for(lambda: "reloaded in" in proxy.log(), "the file is reloaded")
+        with Client(("127.0.0.1", port)) as newcomer:
+            assert newcomer.call("PING") == Status(b"PONG")
+        assert isinstance(client.call("CLIENT", "SETNAME", "long-name"), Error)
+
+        (proxy.folder / "cluster.toml").write_text(toml({"clusters": [changed]}))
+        wait_for(lambda: proxy.log().count("reloaded in") == 2, "the file is reloaded again")
+        with pytest.raises(ConnectionRefusedError):
+            Client(("127.0.0.1", port))
+        assert client.call("PING") == Status(b"PONG")
+    assert proxy.log().count("reloading") == 2
 
 
 def test_bug_18_quit_keeps_the_connection(client: Client) -> None:

@@ -11,7 +11,7 @@ from bench.figures import Figure, Result, Round, load_figures, memory_figures
 from bench.load import Sample, benchmark_row
 from bench.paced import percentile, schedule
 from bench.report import Machine, as_json, as_markdown, as_text
-from bench.scenarios import SCENARIOS, MemoryScenario, Scenario
+from bench.scenarios import SCENARIOS, MemoryScenario, ReloadScenario, Scenario
 from bench.servers import nutcracker_config, overlord_config
 from bench.wanted import (
     CPU,
@@ -19,6 +19,7 @@ from bench.wanted import (
     IDLE_NEW,
     KEPT,
     P99,
+    RELOADS,
     THROUGHPUT,
     USER_GROWTH,
     WANTED,
@@ -139,7 +140,10 @@ def test_every_aim_belongs_to_a_figure_that_is_measured() -> None:
     """A misspelt aim would never be looked at."""
     measured = set()
     for scenario in SCENARIOS:
-        if isinstance(scenario, MemoryScenario):
+        if isinstance(scenario, ReloadScenario):
+            found = {"overlord": [{name: 0.0 for pair in RELOADS for name in pair}]}
+            figures = memory_figures(scenario.name, found, "overlord")
+        elif isinstance(scenario, MemoryScenario):
             found = {"overlord": [{name: 0.0 for where, name in WANTED if where == "memory"}]}
             figures = memory_figures(scenario.name, found, "overlord")
         else:
