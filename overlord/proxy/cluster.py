@@ -26,6 +26,7 @@ from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
+from overlord.proxy.health import Health
 from overlord.proxy.inherited import InheritedSockets, inherited_sockets
 from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
@@ -82,8 +83,17 @@ class Cluster:
     listener: Any = field(default=None, init=False)
     port: IListeningPort | None = field(default=None, init=False)
     """What listens, once it does."""
+    health: Health = field(init=False)
     _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.health = Health(
+            self.config,
+            self.flow,
+            lambda node: self.pools[node.index].endpoint(self.config.ping_timeout),
+            self.reactor,
+        )
 
     def listen(self) -> None:
         """
@@ -131,10 +141,11 @@ class Cluster:
         )
 
     def dial(self) -> None:
-        """Begin to connect to the nodes."""
+        """Begin to connect to the nodes, and to watch over them."""
         links = self.flow.open_links()
         for link in links:
             self.open(link)
+        self.health.start()
 
     def open(self, link: RedisLink) -> None:
         """Open a link to a node."""
@@ -190,7 +201,19 @@ class Cluster:
         is_up = any(link.is_ready() for link in node.links)
         state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
         trouble = node.login_refused or ("" if is_up else node.trouble)
-        return NodeState(node.label, node.address, state, trouble, share, 0, changed)
+        standing = self.health.standings.all[node.label]
+        if standing.is_out:
+            state, trouble = "ejected", standing.why
+        moments = [moment for moment in (changed, standing.changed) if moment is not None]
+        return NodeState(
+            node.label,
+            node.address,
+            state,
+            trouble,
+            share,
+            standing.ejections,
+            max(moments, default=None),
+        )
 
 
 @implementer(IStreamServerEndpoint)

@@ -115,7 +115,11 @@ class Pool:
         """What dials a link, and dials it again with back-off."""
         cluster = self.cluster
         endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, cluster.dial_timeout, self._look
+            self.endpoint(cluster.dial_timeout),
+            link,
+            self.reactor,
+            cluster.dial_timeout,
+            self._look,
         )
         policy = backoffPolicy(
             initialDelay=cluster.redial_delay,
@@ -134,7 +138,11 @@ class Pool:
     def open_once(self, link: RedisLink) -> None:
         """Open a link that is not kept open: a failure or a loss is its end."""
         endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, self.cluster.dial_timeout, self._look
+            self.endpoint(self.cluster.dial_timeout),
+            link,
+            self.reactor,
+            self.cluster.dial_timeout,
+            self._look,
         )
         dialled = endpoint.connect(NodeConnFactory(link, self.carriage))
         self._dialled.add(dialled)
@@ -145,8 +153,9 @@ class Pool:
 
         dialled.addBoth(forget)
 
-    def _endpoint(self) -> IStreamClientEndpoint:
-        host, port, timeout = self.server.host, self.server.port, self.cluster.dial_timeout
+    def endpoint(self, timeout: float) -> IStreamClientEndpoint:
+        """What dials the node, each of its addresses within so many seconds."""
+        host, port = self.server.host, self.server.port
         if self.server.path:
             return UNIXClientEndpoint(self.reactor, self.server.path, timeout)
         # A HostnameEndpoint asks a thread even for what is an address, and notices a refusal only when

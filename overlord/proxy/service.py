@@ -229,6 +229,8 @@ class ProxyService(Service):
         for sweep in self._sweeps:
             sweep.stop()
         for cluster in self._clusters:
+            cluster.health.stop()
+        for cluster in self._clusters:
             for pool in cluster.pools:
                 await pool.close()
         if self._carriage is not None:

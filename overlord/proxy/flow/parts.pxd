@@ -48,6 +48,8 @@ cdef class Split(Pending):
     cdef bint failed
     cdef list parts
     cdef Py_ssize_t node
+    cdef Py_ssize_t nodes
+    cdef int mark
     cdef bytearray owners
     cdef Py_ssize_t count
 
@@ -86,6 +88,7 @@ cdef class Client(Stream):
     cdef int keep(self, Py_ssize_t size, Py_ssize_t uncounted) except -1
     cdef int advance(self) except -1
     cdef int drained(self) except -1
+    cpdef void settle(self) except *
     cdef bint has_unread(self) noexcept
     cdef Py_ssize_t limit(self) noexcept
     cdef int remember_size(self, Py_ssize_t size) except -1
@@ -133,6 +136,7 @@ cdef class Node:
     cdef public int speaks3
     cdef readonly long long requests
     cdef readonly long long failures
+    cdef public Py_ssize_t failed_in_row
     cdef readonly str trouble
     cdef public str login_refused
     cdef readonly Latencies latencies
@@ -160,6 +164,8 @@ cdef class Flow:
     cdef readonly CommandTable table
     cdef readonly Ring ring
     cdef readonly list nodes
+    cdef readonly list live
+    cdef public object node_failed
     cdef readonly dict clients
     cdef public object dial
     cdef public object pins
@@ -191,7 +197,7 @@ cdef class Flow:
     cdef Py_ssize_t node_max_unsent
     cdef Py_ssize_t node_queue
     cdef bint greet_nodes
-    cdef bytes login
+    cdef readonly bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
     cpdef bint over_budget(self, Py_ssize_t more)

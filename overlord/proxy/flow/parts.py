@@ -113,7 +113,8 @@ class Split(Pending):
         parts: one Pending for each node that was asked.
         owners: for each key (two bytes each, low one first) the number of its part.
         count: number of keys; 0 if it concerns no keys.
-        node: index of the one node that was asked, for a SCAN.
+        node, nodes, mark: for a SCAN, the index of the node that was asked, of how many nodes, and the mark
+            of their topology, which may have changed when the reply comes.
     """
 
     if not cython.compiled:
@@ -127,6 +128,8 @@ class Split(Pending):
         self.left = 0
         self.failed = False
         self.node = 0
+        self.nodes = 0
+        self.mark = 0
         self.parts = []
         self.owners = bytearray(2 * count)
 
@@ -207,6 +210,15 @@ class Client(Stream):
         self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
+
+    def settle(self) -> None:
+        """
+        Keys belong to other nodes from now on: take nothing more up until all that was asked before is answered.
+
+        What it asks for next may go over another connection, and must not overtake.
+        """
+        if self.in_flight > 0:
+            self.window = 1  # it widens again as replies are drained
 
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
@@ -579,6 +591,8 @@ class Node:
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
+        failed_in_row: how often in a row a connection to it could not be made, or was lost with requests
+            open; 0 since a client got an answer.
         latencies: how long it took to answer, by class.
         hits, misses: keys that GET and MGET have found, and not found.
         bytes_sent, bytes_received: what went over connections whose links are no more.
@@ -602,6 +616,7 @@ class Node:
         self.speaks3 = UNKNOWN
         self.requests = 0
         self.failures = 0
+        self.failed_in_row = 0
         self.latencies = Latencies()
         self.hits = 0
         self.misses = 0
@@ -695,11 +710,17 @@ class Flow:
 
     `now` is the reactor's time as `sweep` last saw it. `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
     are to be opened later than the others. The links are opened, and told about it, by the pools.
+    `node_failed(node)` is called when `failed_in_row` has grown.
+
+    `nodes` are those of the configuration, `live` those of them that have keys: the others are ejected.
     """
 
     if not cython.compiled:
         clients: dict[int, Client]
         dial: Callable[[Any], object]
+        node_failed: Callable[[Node], object] | None
+        nodes: list[Node]
+        live: list[Node]
         bound_hits: dict[str, int]
         refusals: dict[str, int]
         pins: Any
@@ -728,6 +749,7 @@ class Flow:
         self.table = CommandTable(self.book)
         self.clients = {}
         self.dial = None
+        self.node_failed = None
         self.pins = None
         self.channels = None
         self.bound_hits = {}
@@ -765,6 +787,7 @@ class Flow:
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
         ]
+        self.live = [self.nodes[index] for index in ring.live]
 
     def new_reply_scanner(self) -> ReplyScanner:
         return ReplyScanner(

@@ -25,6 +25,7 @@ from overlord.proxy.flow.command_row import Command, Kind
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.parts import Client
 from overlord.proxy.flow.pins import PinLink, Pins, count, hold_more, pause, wake
+from overlord.wire.resp import arguments
 from overlord.wire.resp_encode import error
 from overlord.wire.stream import FINISHING
 
@@ -75,6 +76,7 @@ class Pinned:
         touched: the connection that watched is lost, so nobody knows whether the keys have changed.
         aborted: EXEC will answer EXECABORT.
         waits_at_node: a command that may wait is open.
+        waits_for: that command.
         leaving: the last command is sent; with its reply the connection is given back.
         trouble: why there is no connection: the reply to the request that waits for it.
         queued: how many commands have come since MULTI; -1 outside.
@@ -94,6 +96,7 @@ class Pinned:
         self.touched = False
         self.aborted = False
         self.waits_at_node = False
+        self.waits_for = b""
         self.queued = -1
         self.leaving = False
         self.trouble = b""
@@ -166,7 +169,8 @@ class Pinned:
         if not self.in_multi:
             return self._answer(EXEC_ALONE)
         if self.node == NOWHERE and self.held and not self.aborted:
-            self.node = self.client.number % len(self.flow.nodes)
+            live = self.flow.live
+            self.node = live[self.client.number % len(live)].index
         if not (self.aborted or self.touched or self.node == NOWHERE):
             try:
                 return self._say_last(frame)
@@ -255,6 +259,7 @@ class Pinned:
         assert self.link is not None
         self.link.patience = patience
         self.waits_at_node = True
+        self.waits_for = frame
         self.leaving = not self.watching
         return DONE
 
@@ -352,6 +357,13 @@ class Pinned:
             self.trouble = refusal if not self.watching else b""
         self._wake()
 
+    def is_misplaced(self) -> bool:
+        """Whether it waits at a node that does not have its keys any more: nobody would serve it there."""
+        argv = arguments(self.waits_for)
+        ring = self.flow.ring
+        places = {ring.node_of_key(argv[index]) for index in keys_to_route(argv, self.flow.book)}
+        return not ring.is_random and places != {self.node}
+
     def client_lost(self) -> None:
         """The client has gone: what it has begun at the node ends with the connection."""
         self._end(keep=False)
@@ -383,6 +395,7 @@ class Pinned:
     def _end(self, *, keep: bool = True) -> None:
         """It is a client like others again. With `keep` the connection is good for others."""
         self.client.pin = None
+        self.waits_for = b""
         self._forget_held()
         self._let_go(keep=keep)
 

@@ -8,6 +8,7 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow.channels import Channels
+from overlord.proxy.flow.cursors import mark_of
 from overlord.proxy.flow.pins import Pins
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
@@ -59,6 +60,21 @@ class RedisFlow(Flow):
         Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
         self.pins = Pins(self)
         self.channels = Channels(self)
+
+    def use_ring(self, ring: Ring) -> None:
+        """
+        Keys belong where this ring of the same nodes says, from now on.
+
+        What is asked already is answered by who was asked; what a client asks for next waits for that.
+        """
+        client: Client
+        self.ring = ring
+        self.live = [self.nodes[index] for index in ring.live]
+        self.scan_mark = mark_of([node.label for node in self.live])
+        for client in self.clients.values():
+            client.settle()
+        self.pins.rehome()
+        self.channels.rehome()
 
     def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
