@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from overlord.hashing import Ring
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Command, Kind
@@ -69,6 +70,7 @@ class Pinned:
 
     Attributes:
         link: the connection; None before it is needed, and after it was lost.
+        ring: that by which the node was chosen: what has begun at a node goes on there.
         node: index of the node that it is to; NOWHERE while that is open.
         in_multi: between MULTI and EXEC.
         began: the node has answered MULTI.
@@ -88,6 +90,7 @@ class Pinned:
         self.flow = client.flow
         self.pins: Pins = client.flow.pins
         self.link: PinLink | None = None
+        self.ring: Ring = client.flow.ring
         self.node = NOWHERE
         self.in_multi = False
         self.asked = False
@@ -271,7 +274,9 @@ class Pinned:
 
     def _node_of(self, row: Command, argv: Sequence[bytes]) -> int:
         indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
-        ring = self.flow.ring
+        if self.node == NOWHERE:
+            self.ring = self.flow.ring
+        ring = self.ring
         if not indices:
             return NOWHERE
         if ring.is_random and self.node != NOWHERE:

@@ -145,6 +145,24 @@ def test_an_ejected_node_is_asked_again_and_comes_back(started, nodes, said):
     assert "node b of cluster users answers again and takes its place; " in said.lines()[-1]
 
 
+def test_a_node_that_answers_comes_back_when_requests_can_be_sent_to_it(started, nodes):
+    """Not before the pool has a connection: its keys would get errors until then."""
+    cluster = started("ping_fail_limit = 1\nredial_delay = '3s'\nredial_max_delay = '3s'")
+    nodes.die(6380)
+    nodes.later(0.6)
+    nodes.dead.clear()
+
+    nodes.later(2.2)
+    state = cluster.node_states()[1]
+    assert (state.state, state.trouble) == (
+        "ejected",
+        "it answers, and no connection for requests is ready",
+    )
+    nodes.later(4.5)
+
+    assert states(cluster) == ["up", "up", "up"]
+
+
 def test_silence_is_a_failure(started, nodes):
     """A frozen node takes connections, and says nothing."""
     cluster = started("ping_fail_limit = 1\nping_timeout = '200ms'")
