@@ -80,7 +80,9 @@ class Health:
                 self.config.ping_timeout,
                 self.reactor,
             )
-            if rules.ping_limit:
+            if self.standings.all[node.label].is_out:
+                self._probe_after(node, self.standings.wait(node.label))
+            elif rules.ping_limit:
                 # Not all nodes at once, and not all proxies.
                 self._probe_after(node, random() * rules.interval)  # noqa: S311  # guards nothing
 
@@ -94,6 +96,24 @@ class Health:
         for probe in self._probes.values():
             probe.stop()
         self._probes.clear()
+
+    def change(self, config: ClusterConfig, whole: Ring | None) -> Ring:
+        """
+        Another configuration holds from now on, with this ring, if it is another one; `start` is to follow.
+
+        Who is ejected stays so. Gives the ring that the flow is to use.
+        """
+        self.stop()
+        self.config = config
+        if whole is not None:
+            self._whole = whole
+            self._rings.clear()
+        self.standings.rules = rules_of(config)
+        self.standings.take(server.label for server in config.servers)
+        out = self.standings.out()
+        ejected = {index for index, each in enumerate(config.servers) if each.label in out}
+        self._wanted = self._ring_without(frozenset(ejected))
+        return self._wanted
 
     # Probing.
 
@@ -134,7 +154,7 @@ class Health:
             self.reactor.callLater(0, self._connections_failed, node)
 
     def _connections_failed(self, node: Node) -> None:
-        if not self.is_running:
+        if not self.is_running or node.is_retired:
             return
         standing = self.standings.all[node.label]
         was_spared, failed = standing.is_spared, node.failed_in_row
@@ -189,7 +209,11 @@ class Health:
     def _ring(self) -> Ring:
         """The ring of the nodes that are in."""
         out = self.standings.out()
-        ejected = frozenset(node.index for node in self.flow.nodes if node.label in out)
+        return self._ring_without(
+            frozenset(node.index for node in self.flow.nodes if node.label in out)
+        )
+
+    def _ring_without(self, ejected: frozenset[int]) -> Ring:
         if not ejected:
             return self._whole
         if ejected not in self._rings:

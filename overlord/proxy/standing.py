@@ -64,10 +64,11 @@ class Standings:
     """By the nodes' labels."""
 
     def take(self, names: Iterable[str]) -> None:
-        """The cluster has these nodes from now on; who is known already stands as before."""
+        """The cluster has these nodes from now on; who is known already stands as before, as far as the rules allow."""
         self.all = {name: self.all.get(name) or Standing(name) for name in names}
+        ejects = self.rules.ping_limit or self.rules.failure_limit
         for standing in self.all.values():
-            if standing.is_out and self._in() < self._fewest():
+            if standing.is_out and (not ejects or self._in() < self._fewest()):
                 standing.is_out = False
 
     def out(self) -> frozenset[str]:

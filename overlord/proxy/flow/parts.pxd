@@ -16,6 +16,9 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Waits:
+    WAITING = 1
+    SETTLING = 2
 cdef enum Lateness:
     IN_TIME = 0
     FIRST_LATE = 1
@@ -77,7 +80,7 @@ cdef class Client(Stream):
     cdef Py_ssize_t begun_at
     cdef Py_ssize_t begun_received
     cdef public object subscriber
-    cdef bint waits
+    cdef int waits
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -88,7 +91,6 @@ cdef class Client(Stream):
     cdef int keep(self, Py_ssize_t size, Py_ssize_t uncounted) except -1
     cdef int advance(self) except -1
     cdef int drained(self) except -1
-    cpdef void settle(self) except *
     cdef bint has_unread(self) noexcept
     cdef Py_ssize_t limit(self) noexcept
     cdef int remember_size(self, Py_ssize_t size) except -1
@@ -129,6 +131,7 @@ cdef class Link(Stream):
 cdef class Node:
     cdef readonly Flow flow
     cdef readonly int index
+    cdef public bint is_retired
     cdef readonly str label
     cdef readonly str address
     cdef readonly list links
@@ -154,6 +157,7 @@ cdef class Node:
     cdef Link _detour(self, Client client, list links, Link preferred)
     cdef bint is_up(self)
     cpdef bytes refusal(self)
+    cpdef Py_ssize_t open_requests(self)
 
 cdef class Flow:
     cdef readonly str name
@@ -200,4 +204,5 @@ cdef class Flow:
     cdef readonly bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
+    cdef object commands
     cpdef bint over_budget(self, Py_ssize_t more)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overlord.hashing import Ring
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Command, Kind
@@ -70,7 +69,8 @@ class Pinned:
 
     Attributes:
         link: the connection; None before it is needed, and after it was lost.
-        ring: that by which the node was chosen: what has begun at a node goes on there.
+        ring, nodes: those of the cluster when it began. What has begun at a node ends there, even when keys
+            have moved meanwhile.
         node: index of the node that it is to; NOWHERE while that is open.
         in_multi: between MULTI and EXEC.
         began: the node has answered MULTI.
@@ -89,8 +89,9 @@ class Pinned:
         self.client = client
         self.flow = client.flow
         self.pins: Pins = client.flow.pins
+        self.ring = client.flow.ring
+        self.nodes = client.flow.nodes
         self.link: PinLink | None = None
-        self.ring: Ring = client.flow.ring
         self.node = NOWHERE
         self.in_multi = False
         self.asked = False
@@ -172,8 +173,8 @@ class Pinned:
         if not self.in_multi:
             return self._answer(EXEC_ALONE)
         if self.node == NOWHERE and self.held and not self.aborted:
-            live = self.flow.live
-            self.node = live[self.client.number % len(live)].index
+            live = self.ring.live
+            self.node = live[self.client.number % len(live)]
         if not (self.aborted or self.touched or self.node == NOWHERE):
             try:
                 return self._say_last(frame)
@@ -274,8 +275,6 @@ class Pinned:
 
     def _node_of(self, row: Command, argv: Sequence[bytes]) -> int:
         indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
-        if self.node == NOWHERE:
-            self.ring = self.flow.ring
         ring = self.ring
         if not indices:
             return NOWHERE
@@ -309,7 +308,7 @@ class Pinned:
             raise CommandRejected(trouble)
         link = self.link
         if link is None:
-            link = self.link = self.pins.take(self, self.node, waits_at_node)
+            link = self.link = self.pins.take(self, self.nodes[self.node], waits_at_node)
             link.changed = self._wake
             if not link.is_ready():
                 pause(self.client)
@@ -364,10 +363,17 @@ class Pinned:
 
     def is_misplaced(self) -> bool:
         """Whether it waits at a node that does not have its keys any more: nobody would serve it there."""
+        if self.link is None or self.link.node.is_retired or self.flow.ring.is_random:
+            return False
         argv = arguments(self.waits_for)
-        ring = self.flow.ring
-        places = {ring.node_of_key(argv[index]) for index in keys_to_route(argv, self.flow.book)}
-        return not ring.is_random and places != {self.node}
+        place_of = self.flow.ring.node_of_key
+        indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
+        return {self.flow.nodes[place_of(argv[at])] for at in indices} != {self.link.node}
+
+    def rehome(self) -> None:
+        """The cluster's nodes have changed: who has not begun at one begins at the new ones."""
+        if self.link is None:
+            self.ring, self.nodes, self.node = self.flow.ring, self.flow.nodes, NOWHERE
 
     def client_lost(self) -> None:
         """The client has gone: what it has begun at the node ends with the connection."""
