@@ -219,13 +219,56 @@ class ClusterConfig:
     nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
     """
 
-    ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
-    """Unanswered pings after which a node would be ejected. Without effect in this version."""
-
     ping_auto_eject: bool = False
     """
-    Whether nodes that do not answer pings are ejected. `true` has no effect in this version: a
-    warning.
+    Whether nodes that do not answer pings are ejected: their keys belong to the other nodes then, as if
+    the ring had been made without them, until they answer again. For caches: what was written meanwhile
+    stays where it was written, and a node that comes back with its data has old values. A ping writes
+    nothing, and has a connection of its own.
+    """
+
+    ping_fail_limit: Annotated[int, Between(0, 1000)] = 3
+    """
+    With `ping_auto_eject`, pings in a row that fail before a node is ejected; 0 is read as 1. With the
+    default values, a node that died is ejected after two to three seconds.
+    """
+
+    ping_interval: Duration = Seconds(1.0)
+    """How long after the end of one ping a node gets the next. A number is milliseconds."""
+
+    ping_timeout: Duration = Seconds(0.5)
+    """
+    How long a node has to answer a ping, connecting and the login included. A number is milliseconds.
+    It should be longer than the slowest command that the node may carry out: Redis does one after the
+    other.
+    """
+
+    server_failure_limit: Annotated[int, Between(0, 1_000_000)] = 0
+    """
+    Connections in a row that could not be made, or were lost with requests open, before a node is
+    ejected, also without `ping_auto_eject`; an answer to a client begins the count anew. The key of
+    twemproxy; there is no count without `auto_eject_hosts` there, and here none with 0. Each of the
+    `node_connections` counts.
+    """
+
+    server_retry_timeout: Duration = Seconds(2.0)
+    """
+    How long after its ejection a node is pinged again. The first ping that it answers brings it back.
+    Each that it does not answer doubles the wait, up to `server_retry_max_timeout`; so does each
+    ejection, until the node has stayed for that long. twemproxy sends clients' requests to find out,
+    after 30 s. A number is milliseconds.
+    """
+
+    server_retry_max_timeout: Duration = Seconds(10.0)
+    """
+    The longest wait between two pings of an ejected node: so late it is noticed at most that a node
+    serves again. A number is milliseconds.
+    """
+
+    min_alive_nodes: Annotated[int, Between(1, 100_000)] = 1
+    """
+    So many nodes are never ejected, however they fail: the load of all on the last few would fell them,
+    too, and what fails everywhere is rather the network, or the proxy's own machine.
     """
 
     slowlog_slower_than: Count = 0
@@ -438,9 +481,12 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
     if not cluster.hash_tag:
         what = "is '', so hash tags are off; write '{}' for what the Go program makes of ''"
         yield Problem(f"{where}.hash_tag", what)
-    if cluster.ping_auto_eject:
-        what = "has no effect in this version: nodes are not ejected, lost ones are dialled again"
-        yield Problem(f"{where}.ping_auto_eject", what)
+    ejects = cluster.ping_auto_eject or cluster.server_failure_limit > 0
+    if ejects and cluster.min_alive_nodes >= len(cluster.servers):
+        what = (
+            f"is {cluster.min_alive_nodes}, of {len(cluster.servers)} in all: none is ever ejected"
+        )
+        yield Problem(f"{where}.min_alive_nodes", what)
     if cluster.slowlog_slower_than:
         yield Problem(
             f"{where}.slowlog_slower_than", "has no effect in this version: there is no slow log"
@@ -479,6 +525,14 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
         yield Problem(
             f"{where}.window_start",
             f"must be at most window_max ({cluster.window_max}), not {cluster.window_start}",
+        )
+    if cluster.server_retry_timeout > cluster.server_retry_max_timeout:
+        longest, first = map(
+            shown_duration, (cluster.server_retry_max_timeout, cluster.server_retry_timeout)
+        )
+        yield Problem(
+            f"{where}.server_retry_timeout",
+            f"must be at most server_retry_max_timeout ({longest}), not {first}",
         )
     if cluster.redial_delay > cluster.redial_max_delay:
         longest, delay = map(shown_duration, (cluster.redial_max_delay, cluster.redial_delay))

@@ -2,6 +2,8 @@ from libc.stdint cimport uint32_t
 
 cdef class Ring:
     cdef readonly tuple nodes
+    cdef readonly tuple live
+    cdef tuple _made_of
     cdef uint32_t* _values
     cdef int* _owners
     cdef int* _firsts

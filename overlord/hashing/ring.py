@@ -6,10 +6,12 @@ The ring: which node a key belongs to.
 Modula and random go through the same lookup: their points count from 1, so the number looked up is the
 remainder of the hash, or of a random number, and 1.
 
-A ring never changes. Who ejects a node builds a new one of those that are left.
+A ring never changes. Who ejects a node takes another one of those that are left, see `without`.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 from random import getrandbits
 from typing import Literal
 
@@ -45,6 +47,8 @@ class Ring:
         compat: whose rings and hashes to reproduce, overlord's or twemproxy 0.5's, byte for byte.
         empty_tag: what counts in a key whose tag is empty, as in `{}a`: the "whole" key, the rule of Redis
             and twemproxy, or the "empty" tag, which sends all such keys to one node, as overlord once did.
+        without: indices of nodes that get no keys: the ring is that of the other nodes alone, as both
+            programs build it when they have ejected these.
 
     Raises:
         OverlordError: a name is unknown, a hash tag is not two bytes, or the weights are too large.
@@ -59,6 +63,7 @@ class Ring:
         hash_tag: bytes = b"",
         compat: Compat = "overlord",
         empty_tag: Literal["whole", "empty"] = "whole",
+        without: Collection[int] = (),
     ) -> None:
         if len(hash_tag) not in (0, 2):
             raise OverlordError(f"a hash_tag is two bytes, such as {{}}, or none, not {hash_tag!r}")
@@ -69,7 +74,14 @@ class Ring:
         self._has_tag = len(hash_tag) == 2
         self._opening, self._closing = hash_tag or b"{}"
         self._keeps_empty_tag = empty_tag == "empty"
-        points = points_of(nodes, distribution, compat)
+        self._made_of = (distribution, hash_method, hash_tag, compat, empty_tag)
+        self.live = tuple(index for index in range(len(nodes)) if index not in without)
+        points = [
+            (value, self.live[owner])
+            for value, owner in points_of(
+                [nodes[index] for index in self.live], distribution, compat
+            )
+        ]
         self.is_random = distribution == "random"
         self._divisor = points[len(points) - 1][0] if points and distribution != "ketama" else 0
         self._state = getrandbits(32) | 1
@@ -130,6 +142,10 @@ class Ring:
             if part < parts and points:
                 value, owner = points[number] if number < len(points) else around
                 self._nearest[part] = (value << 32) | owner
+
+    def without(self, ejected: Collection[int]) -> Ring:
+        """The ring of the same nodes without these, which keep their indices."""
+        return Ring(self.nodes, *self._made_of, ejected)
 
     def node_of_key(self, key: bytes) -> int:
         """The index of the node to which this key belongs; -1 if there is none."""

@@ -21,6 +21,7 @@ from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
+from overlord.proxy.health import Health
 from overlord.proxy.listener import Listener
 from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
@@ -106,6 +107,7 @@ class Cluster:
     pools: dict[Node, Pool] = field(factory=dict, init=False)
     retired: list[RetiredNode] = field(factory=list, init=False)
     """Nodes that get no new requests, while something is still open on them."""
+    health: Health = field(init=False)
     _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
@@ -117,19 +119,27 @@ class Cluster:
         self.flow.channels.dial = self.open_listening
         self.flow.channels.hang_up = self.close_listening
         self.flow.channels.tell = self.tell_of_channels
+        self.health = Health(
+            self.config,
+            self.flow,
+            lambda node: self.pools[node].endpoint(self.config.ping_timeout),
+            self.reactor,
+        )
 
     def _new_pool(self, server: ServerConfig) -> Pool:
         return Pool(self.config, server, self.reactor, self.carriage)
 
     def dial(self) -> None:
-        """Begin to connect to the nodes."""
+        """Begin to connect to the nodes, and to watch over them."""
         links = self.flow.open_links()
         for link in links:
             self.open(link)
+        self.health.start()
 
     async def dial_in_turns(self) -> None:
         """The same while other clusters are served: the reactor has turns in between."""
         await self._open_in_turns(self.flow.open_links())
+        self.health.start()
 
     async def _open_in_turns(self, links: Sequence[RedisLink]) -> None:
         for link in links:
@@ -193,7 +203,19 @@ class Cluster:
         is_up = any(link.is_ready() for link in node.links)
         state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
         trouble = node.login_refused or ("" if is_up else node.trouble)
-        return NodeState(node.label, node.address, state, trouble, share, 0, changed)
+        standing = self.health.standings.all[node.label]
+        if standing.is_out:
+            state, trouble = "ejected", standing.why
+        moments = [moment for moment in (changed, standing.changed) if moment is not None]
+        return NodeState(
+            node.label,
+            node.address,
+            state,
+            trouble,
+            share,
+            standing.ejections,
+            max(moments, default=None),
+        )
 
     def _pool_of(self, node: Node) -> Pool:
         """The connections to a node, also to one that is retired."""
@@ -217,8 +239,12 @@ class Cluster:
         self.factory.admission.limit = config.max_connections
         for pool in self.pools.values():
             pool.cluster = config
+        used = self.health.change(config, ring)
         if change.has_other_nodes:
-            await self._open_in_turns(self._change_nodes(change, ring or self.flow.ring))
+            await self._open_in_turns(self._change_nodes(change, used))
+        elif used is not self.flow.ring:
+            self.flow.use_ring(used)
+        self.health.start()
 
     def _change_nodes(self, change: ClusterChange, ring: Ring) -> list[RedisLink]:
         """Have other nodes; give the links that are to be opened."""
@@ -276,6 +302,7 @@ class Cluster:
 
     async def close_nodes(self) -> None:
         """Close all connections to nodes, and dial no more."""
+        self.health.stop()
         pools = [*self.pools.values(), *(retired.pool for retired in self.retired)]
         closing = []
         for index, pool in enumerate(pools, start=1):

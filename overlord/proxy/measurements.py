@@ -154,7 +154,22 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         more_received[retired.node.label] += received
     for node in list(flow.nodes):
         more = more_sent[node.label], more_received[node.label]
-        yield from _measured_node(flow, node, {**labels, "node": node.label}, *more)
+        at = {**labels, "node": node.label}
+        yield from _measured_node(flow, node, at, *more)
+        yield from _standing(cluster, node, at)
+
+
+def _standing(cluster: Cluster, node: Node, labels: Mapping[str, str]) -> Iterable[Measurement]:
+    """Whether a node is ejected, and how often it was."""
+    standing = cluster.health.standings.all[node.label]
+    ejected = int(standing.is_out)
+    text = "1: its keys are with other nodes."
+    yield Measurement("overlord_proxy_node_ejected", labels, ejected, "gauge", text)
+    for name, value, text in (
+        ("node_ejections", standing.ejections, "How often a node was ejected."),
+        ("node_probe_failures", standing.probe_failures, "Pings that a node did not answer well."),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
 
 
 def _latencies(flow: Flow, labels: Mapping[str, str]) -> Iterable[Measurement]:

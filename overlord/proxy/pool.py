@@ -143,7 +143,11 @@ class Pool:
         dialled.addBoth(forget)
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        host, port, timeout = self.server.host, self.server.port, self.cluster.dial_timeout
+        return self.endpoint(self.cluster.dial_timeout)
+
+    def endpoint(self, timeout: float) -> IStreamClientEndpoint:
+        """What dials the node, each of its addresses within so many seconds."""
+        host, port = self.server.host, self.server.port
         if self.server.path:
             return UNIXClientEndpoint(self.reactor, self.server.path, timeout)
         # A HostnameEndpoint asks a thread even for what is an address, and notices a refusal only when

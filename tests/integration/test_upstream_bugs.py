@@ -30,6 +30,7 @@ OK = Status(b"OK")
 MIB = 1 << 20
 
 Start = Callable[..., OverlordProxy]
+Serve = Callable[..., RedisServer]
 
 
 @pytest.mark.parametrize("command", [b"GET", b"SET", b"MGET", b"DEL", b"EXISTS", b"PING", b"INCR"])
@@ -458,3 +459,99 @@ def test_bug_28_crc32_with_ketama_sends_all_keys_to_one_node_and_nobody_says_so(
     assert len(nodes_of(bad, servers, keys)) == 1
     assert "15 bits" not in good.log()
     assert len(nodes_of(good, servers, keys)) == 4
+
+
+def is_ejected(proxy: OverlordProxy, node: RedisServer) -> bool:
+    sample = f'overlord_proxy_node_ejected{{cluster="t",node="127.0.0.1:{node.port}"}}'
+    return proxy.metrics()[sample] == 1
+
+
+def test_bug_17_a_ping_writes_a_key(start_proxy: Start, start_server: Serve) -> None:
+    """Memcached was asked by `set _ping`; what we ask changes nothing, on whatever node."""
+    nodes = [start_server(), start_server()]
+    start_proxy([n.address for n in nodes], ping_auto_eject=True, ping_interval="20ms")
+
+    def stats(node: RedisServer) -> str:
+        with node.client() as client:
+            reply = client.call("INFO", "commandstats")
+        assert isinstance(reply, bytes)
+        return reply.decode()
+
+    wait_for(lambda: all("cmdstat_ping:" in stats(node) for node in nodes), "they are pinged")
+    time.sleep(0.2)
+
+    for node in nodes:
+        asked = {line.partition(":")[0] for line in stats(node).splitlines()[1:]}
+        # `start_server` asks with DBSIZE whether the server is there, and this test with INFO.
+        assert asked - {"cmdstat_dbsize"} <= {"cmdstat_ping", "cmdstat_info"}
+        with node.client() as client:
+            assert client.call("DBSIZE") == 0
+
+
+def test_bug_17_all_nodes_can_be_ejected(start_proxy: Start, start_server: Serve) -> None:
+    """Every request then failed with `forwarder hash no hit node`, also when a node was back."""
+    nodes = [start_server(), start_server()]
+    proxy = start_proxy(
+        [n.address for n in nodes],
+        ping_auto_eject=True,
+        ping_fail_limit=0,
+        ping_interval="50ms",
+        server_retry_timeout="100ms",
+        server_retry_max_timeout="200ms",
+    )
+    for node in nodes:
+        node.kill()
+
+    wait_for(
+        lambda: "is not ejected because of min_alive_nodes = 1" in proxy.log(), "one is spared"
+    )
+
+    assert sum(is_ejected(proxy, node) for node in nodes) == 1
+    for node in nodes:
+        node.start()
+    with proxy.client() as client:
+        keys = spread("back", 50)
+        wait_for(
+            lambda: set(client.pipeline([("SET", key, "v") for key in keys])) == {OK},
+            "all keys are served",
+        )
+
+
+def test_bug_17_an_ejected_node_is_not_looked_at_for_five_minutes(
+    start_proxy: Start, start_server: Serve
+) -> None:
+    """With our default waits it is back within seconds."""
+    nodes = [start_server(), start_server()]
+    proxy = start_proxy(
+        [n.address for n in nodes], ping_auto_eject=True, ping_fail_limit=1, ping_interval="50ms"
+    )
+    nodes[0].kill()
+    wait_for(lambda: is_ejected(proxy, nodes[0]), "it is ejected")
+    nodes[0].start()
+
+    wait_for(lambda: not is_ejected(proxy, nodes[0]), "it is back", timeout=12)
+
+
+def test_bug_17_failed_requests_never_eject(
+    start_proxy: Start, start_server: Serve, start_node: Callable[..., ScriptedNode]
+) -> None:
+    """A node that answers pings and no requests kept its keys for ever."""
+    node = start_node(lambda request: None if request[0].upper() == b"GET" else obliging(request))
+    proxy = start_proxy(
+        [node.address, start_server().address],
+        read_timeout="100ms",
+        ping_auto_eject=True,
+        server_failure_limit=2,
+        server_retry_timeout="5s",
+    )
+    sample = f'overlord_proxy_node_ejections_total{{cluster="t",node="127.0.0.1:{node.port}"}}'
+    asked = [("GET", key) for key in spread("asked", 30)]
+    with proxy.client() as client:
+
+        def has_been_ejected() -> bool:
+            client.pipeline(asked)
+            return proxy.metrics()[sample] == 1
+
+        wait_for(has_been_ejected, "its requests have failed often enough")
+
+        assert set(client.pipeline(asked)) == {Null.BULK}

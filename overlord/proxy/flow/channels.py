@@ -98,7 +98,7 @@ class Channels:
         ring = ring or self.flow.ring
         nodes = nodes or self.flow.nodes
         if kind == PATTERN or ring.is_random or (kind == CHANNEL and name.startswith(KIND_EVENTS)):
-            return tuple(nodes)
+            return tuple(nodes[index] for index in ring.live)
         key = name.removeprefix(KEY_EVENTS) if kind == CHANNEL else name
         return (nodes[ring.node_of_key(key)],)
 

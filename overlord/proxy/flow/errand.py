@@ -81,6 +81,9 @@ class Errand:
 class _Visit:
     """The part of an errand that concerns one node: the user of its connection."""
 
+    waits_at_node = False
+    leaving = True
+
     def __init__(self, errand: Errand, node: Node) -> None:
         self.client = errand.client
         self.reply = b""

@@ -139,6 +139,7 @@ cdef class Node:
     cdef public int speaks3
     cdef readonly long long requests
     cdef readonly long long failures
+    cdef public Py_ssize_t failed_in_row
     cdef readonly str trouble
     cdef public str login_refused
     cdef readonly Latencies latencies
@@ -167,6 +168,8 @@ cdef class Flow:
     cdef readonly CommandTable table
     cdef readonly Ring ring
     cdef readonly list nodes
+    cdef readonly list live
+    cdef public object node_failed
     cdef readonly dict clients
     cdef public object dial
     cdef public object pins
@@ -198,7 +201,7 @@ cdef class Flow:
     cdef Py_ssize_t node_max_unsent
     cdef Py_ssize_t node_queue
     cdef bint greet_nodes
-    cdef bytes login
+    cdef readonly bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
     cdef object commands

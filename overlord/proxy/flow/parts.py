@@ -600,6 +600,8 @@ class Node:
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
+        failed_in_row: how often in a row a connection to it could not be made, or was lost with requests
+            open; 0 since a client got an answer.
         latencies: how long it took to answer, by class.
         hits, misses: keys that GET and MGET have found, and not found.
         bytes_sent, bytes_received: what went over connections whose links are no more.
@@ -624,6 +626,7 @@ class Node:
         self.speaks3 = UNKNOWN
         self.requests = 0
         self.failures = 0
+        self.failed_in_row = 0
         self.latencies = Latencies()
         self.hits = 0
         self.misses = 0
@@ -743,11 +746,17 @@ class Flow:
 
     `now` is the reactor's time as `sweep` last saw it. `limits` has the bounds as attributes (a ClusterConfig has them); `dial(link)` is called for links that
     are to be opened later than the others. The links are opened, and told about it, by the pools.
+    `node_failed(node)` is called when `failed_in_row` has grown.
+
+    `nodes` are those of the configuration, `live` those of them that have keys: the others are ejected.
     """
 
     if not cython.compiled:
         clients: dict[int, Client]
         dial: Callable[[Any], object]
+        node_failed: Callable[[Node], object] | None
+        nodes: list[Node]
+        live: list[Node]
         bound_hits: dict[str, int]
         refusals: dict[str, int]
         pins: Any
@@ -773,6 +782,7 @@ class Flow:
         self.facts = facts
         self.clients = {}
         self.dial = None
+        self.node_failed = None
         self.pins = None
         self.channels = None
         self.bound_hits = {}
@@ -799,6 +809,7 @@ class Flow:
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
         ]
+        self.live = [self.nodes[index] for index in ring.live]
 
     def take_limits(self, limits: Any) -> None:
         """These bounds and commands hold from now on."""

@@ -25,6 +25,7 @@ from overlord.proxy.flow.command_row import Command, Kind
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.parts import Client
 from overlord.proxy.flow.pins import PinLink, Pins, count, hold_more, pause, wake
+from overlord.wire.resp import arguments
 from overlord.wire.resp_encode import error
 from overlord.wire.stream import FINISHING
 
@@ -77,6 +78,7 @@ class Pinned:
         touched: the connection that watched is lost, so nobody knows whether the keys have changed.
         aborted: EXEC will answer EXECABORT.
         waits_at_node: a command that may wait is open.
+        waits_for: that command.
         leaving: the last command is sent; with its reply the connection is given back.
         trouble: why there is no connection: the reply to the request that waits for it.
         queued: how many commands have come since MULTI; -1 outside.
@@ -98,6 +100,7 @@ class Pinned:
         self.touched = False
         self.aborted = False
         self.waits_at_node = False
+        self.waits_for = b""
         self.queued = -1
         self.leaving = False
         self.trouble = b""
@@ -170,7 +173,8 @@ class Pinned:
         if not self.in_multi:
             return self._answer(EXEC_ALONE)
         if self.node == NOWHERE and self.held and not self.aborted:
-            self.node = self.client.number % len(self.nodes)
+            live = self.ring.live
+            self.node = live[self.client.number % len(live)]
         if not (self.aborted or self.touched or self.node == NOWHERE):
             try:
                 return self._say_last(frame)
@@ -259,6 +263,7 @@ class Pinned:
         assert self.link is not None
         self.link.patience = patience
         self.waits_at_node = True
+        self.waits_for = frame
         self.leaving = not self.watching
         return DONE
 
@@ -356,6 +361,15 @@ class Pinned:
             self.trouble = refusal if not self.watching else b""
         self._wake()
 
+    def is_misplaced(self) -> bool:
+        """Whether it waits at a node that does not have its keys any more: nobody would serve it there."""
+        if self.link is None or self.link.node.is_retired or self.flow.ring.is_random:
+            return False
+        argv = arguments(self.waits_for)
+        place_of = self.flow.ring.node_of_key
+        indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
+        return {self.flow.nodes[place_of(argv[at])] for at in indices} != {self.link.node}
+
     def rehome(self) -> None:
         """The cluster's nodes have changed: who has not begun at one begins at the new ones."""
         if self.link is None:
@@ -392,6 +406,7 @@ class Pinned:
     def _end(self, *, keep: bool = True) -> None:
         """It is a client like others again. With `keep` the connection is good for others."""
         self.client.pin = None
+        self.waits_for = b""
         self._forget_held()
         self._let_go(keep=keep)
 

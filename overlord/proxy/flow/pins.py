@@ -54,6 +54,8 @@ MINUS = cython.declare(cython.int, 45)
 CLASS_TRANSACTION = cython.declare(cython.int, int(CommandClass.TRANSACTION))
 CLASS_BLOCKING = cython.declare(cython.int, int(CommandClass.BLOCKING))
 CLASS_OTHER = int(CommandClass.OTHER)
+EJECTED = "it is ejected, and others have its keys"
+MOVED = "others have the keys of this command now"
 NODE_REMOVED = "it was removed from the configuration"
 CLIENT_ID = command([b"CLIENT", b"ID"])
 
@@ -271,6 +273,28 @@ class Pins:
         idle_timeout = self.flow.limits.pin_idle_timeout
         for link in list(self.links):
             link.sweep_pin(now, read_timeout, write_timeout, idle_timeout)
+
+    def rehome(self) -> None:
+        """
+        Keys belong to other nodes from now on: end what nobody would serve where it is.
+
+        Who waits at a node for a key that is another's gets an error, and can ask again. A transaction goes
+        on at the node where it began, if that is not ejected.
+        """
+        link: PinLink
+        for link in list(self.links):
+            user = link.user
+            if user is None:
+                continue
+            if link.node in self.flow.nodes and link.node not in self.flow.live:
+                if not user.leaving or user.waits_at_node:
+                    link.close(ABORT, EJECTED)
+            elif (
+                user.waits_at_node
+                and user.is_misplaced()
+                and not self.end_wait(link, with_error=True)
+            ):
+                link.close(ABORT, MOVED)
 
     def retire(self, node: Node) -> None:
         """Nobody gets a connection to this node any more; who has one keeps it until it is given back."""

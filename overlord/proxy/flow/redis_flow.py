@@ -65,6 +65,25 @@ class RedisFlow(Flow):
         self.pins = Pins(self)
         self.channels = Channels(self)
 
+    def use_ring(self, ring: Ring) -> None:
+        """
+        Keys belong where this ring of the same nodes says, from now on.
+
+        What is asked already is answered by who was asked; what a client asks for next waits for that.
+        """
+        client: Client
+        self.ring = ring
+        self._note_live()
+        for client in self.clients.values():
+            client.settle()
+        self.pins.rehome()
+        self.channels.rehome()
+
+    def _note_live(self) -> None:
+        """Which nodes have keys says the ring, and which cursors are good say these nodes."""
+        self.live = [self.nodes[index] for index in self.ring.live]
+        self.scan_mark = mark_of([node.label for node in self.live])
+
     def open_links(self) -> list[RedisLink]:
         """Make the links that every client needs, `node_connections` for each node; return them."""
         node: Node
@@ -140,7 +159,7 @@ class RedisFlow(Flow):
                 came.append(node)
             nodes.append(node)
         self.ring, self.nodes = ring, nodes
-        self.scan_mark = mark_of([label for label, _ in addresses])
+        self._note_live()
         for client in self.clients.values():
             client.settle()
         for node in old.values():

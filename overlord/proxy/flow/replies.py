@@ -173,6 +173,8 @@ class RedisLink(Link):
         was_ready: cython.bint = self.state == READY
         was_connected: cython.bint = was_ready or self.state == LOGIN
         was_of_use: cython.bint = was_ready and not self.greeting
+        failures: cython.longlong = self.node.failures
+        never_was: cython.bint
         if self.state == DOWN and self.head is None and not self.node.login_refused:
             return
         self.state = DOWN
@@ -193,6 +195,12 @@ class RedisLink(Link):
             let_go_on(self.flow.protocol_waiters)
         if was_connected and self.changed is not None:
             self.changed()
+        # What is for one client, or only in one protocol, may fail for reasons of its own.
+        never_was = not was_of_use and self.protocol == 2 and type(self) is RedisLink
+        if never_was or self.node.failures > failures:
+            self.node.failed_in_row += 1
+            if self.flow.node_failed is not None:
+                self.flow.node_failed(self.node)
 
     def fail_all(self, error: bytes) -> cython.int:
         """Answer all that are open with an error."""
@@ -220,6 +228,8 @@ class RedisLink(Link):
         dropped: cython.Py_ssize_t
         scanner: ReplyScanner = self.scanner
         self.silent_since = 0.0
+        if self.node.failed_in_row > 0 and not self.greeting:
+            self.node.failed_in_row = 0
         if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
             return end
         while at < end:

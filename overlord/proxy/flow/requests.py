@@ -117,6 +117,13 @@ Commands before which all that came earlier has to be answered: after them a cli
 no replies.
 """
 WHILE_WATCHING = "while keys are watched"
+WHOLE_CLUSTER = frozenset(
+    (b"FLUSHALL", b"FLUSHDB", b"FUNCTION|DELETE", b"FUNCTION|FLUSH", b"SCRIPT|FLUSH")
+)
+"""
+What goes to ejected nodes as well: it takes something away, and a node that came back without having heard
+of it would bring that back.
+"""
 HTTP_WORDS = (b"POST", b"HOST:")
 """First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
@@ -547,12 +554,12 @@ class RedisClient(Client):
         """Send SCAN to the node whose turn it is, as its cursor says."""
         flow: Flow = self.flow
         split: Split = Split(JOIN_CURSOR, 0)
-        place = place_of(argv[1], len(flow.nodes), flow.scan_mark)
-        split.node = place.node
-        split.nodes = len(flow.nodes)
+        split.nodes = len(flow.live)
         split.mark = flow.scan_mark
+        place = place_of(argv[1], split.nodes, split.mark)
+        split.node = place.node
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
-        return self._ask_each(split, [flow.nodes[place.node]], frame)
+        return self._ask_each(split, [flow.live[place.node]], frame)
 
     def _only_node(
         self, step: cython.Py_ssize_t, count: cython.Py_ssize_t, p: cython.p_const_uchar
@@ -687,7 +694,8 @@ class RedisClient(Client):
             if row.join is Join.ANY_OK:
                 return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
-                return self._ask_each(Split(int(row.join), 0), flow.nodes, cut(p, start, end))
+                nodes = flow.nodes if row.name in WHOLE_CLUSTER else flow.live
+                return self._ask_each(Split(int(row.join), 0), nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
             if row.kind == Kind.SUBSCRIBE:
@@ -744,7 +752,7 @@ class RedisClient(Client):
 
     def _any_node(self) -> cython.int:
         """The node for what any node can answer: always the same for this client while it is up."""
-        nodes: list = self.flow.nodes
+        nodes: list = self.flow.live
         count: cython.Py_ssize_t = len(nodes)
         turn: cython.Py_ssize_t
         node: Node

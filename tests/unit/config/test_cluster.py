@@ -76,8 +76,14 @@ def test_the_defaults() -> None:
         "pin_idle_timeout": 60.0,
         "max_subscriptions": 10000,
         "subscription_ping": 10.0,
-        "ping_fail_limit": 3,
         "ping_auto_eject": False,
+        "ping_fail_limit": 3,
+        "ping_interval": 1.0,
+        "ping_timeout": 0.5,
+        "server_failure_limit": 0,
+        "server_retry_timeout": 2.0,
+        "server_retry_max_timeout": 10.0,
+        "min_alive_nodes": 1,
         "slowlog_slower_than": 0,
         "max_connections": 0,
         "max_inline": 65536,
@@ -345,16 +351,12 @@ def test_hash_tags_can_be_switched_off() -> None:
 
 
 def test_what_has_no_effect_is_a_warning() -> None:
-    text = cluster_toml(ping_auto_eject="true", slowlog_slower_than="10", pool_idle="1")
+    text = cluster_toml(slowlog_slower_than="10", pool_idle="1")
 
     assert clusters_from_text(text, "c.toml").warnings == (
         (
             "c.toml: clusters[0].pool_idle: has no meaning here; node_connections is the number of"
             " connections to a node"
-        ),
-        (
-            "c.toml: clusters[0].ping_auto_eject: has no effect in this version: nodes are not ejected,"
-            " lost ones are dialled again"
         ),
         (
             "c.toml: clusters[0].slowlog_slower_than: has no effect in this version: there is no slow"
@@ -432,3 +434,19 @@ def test_values_that_did_not_come_from_a_file_can_be_checked() -> None:
             " '127.0.0.1:7000' does"
         ),
     ]
+
+
+def test_nodes_that_can_never_be_ejected_are_a_warning() -> None:
+    text = cluster_toml(ping_auto_eject="true", min_alive_nodes="9")
+
+    (warning,) = clusters_from_text(text, "c.toml").warnings
+
+    assert warning.startswith("c.toml: clusters[0].min_alive_nodes: is 9, of ")
+    assert warning.endswith(" in all: none is ever ejected")
+
+
+def test_the_first_wait_of_an_ejected_node_is_not_above_the_longest() -> None:
+    text = cluster_toml(server_retry_timeout="'20s'")
+
+    with pytest.raises(ConfigError, match=r"must be at most server_retry_max_timeout \(10s\)"):
+        clusters_from_text(text, "c.toml")

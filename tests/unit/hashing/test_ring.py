@@ -268,3 +268,37 @@ def test_what_does_not_exist_is_an_error(options: dict[str, object], message: st
     """A ring is never silently another one than was asked for."""
     with pytest.raises(OverlordError, match=message.replace("{", r"\{")):
         Ring(THREE, **options)
+
+
+@given(weights, st.data(), st.sampled_from(["ketama", "modula"]), key_lists)
+def test_without_some_nodes_it_is_the_ring_of_the_others(
+    weights: list[int], data: st.DataObject, distribution: str, keys: list[bytes]
+) -> None:
+    """As both programs build it when they eject; indices stay those of the whole ring."""
+    nodes = nodes_with(weights)
+    out = data.draw(st.sets(st.sampled_from(range(len(nodes))), max_size=len(nodes) - 1))
+    left = [index for index in range(len(nodes)) if index not in out]
+
+    ring = Ring(nodes, distribution, "md5", b"{}").without(out)
+    alone = Ring([nodes[index] for index in left], distribution, "md5", b"{}")
+
+    assert ring.live == tuple(left)
+    assert ring.nodes == tuple(nodes)
+    assert [ring.node_of_key(key) for key in keys] == [left[alone.node_of_key(key)] for key in keys]
+    assert [ring.shares()[index] for index in left] == alone.shares()
+    assert sum(ring.shares()) == pytest.approx(1)
+
+
+def test_ketama_without_a_node_moves_its_keys_only() -> None:
+    """With equal weights."""
+    ring = Ring(nodes_with([1] * 5))
+    smaller = ring.without({2})
+    for number in range(2000):
+        before, after = ring.node_of_key(b"%d" % number), smaller.node_of_key(b"%d" % number)
+        assert after not in ({2} if before == 2 else set(range(5)) - {before})
+
+
+def test_random_leaves_out_who_is_ejected() -> None:
+    ring = Ring(nodes_with([1, 1, 1]), "random").without({1})
+
+    assert {ring.node_of_key(b"k") for _ in range(200)} == {0, 2}
