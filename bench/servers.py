@@ -170,7 +170,10 @@ class Bed:
         config = self._directory / f"{name}-{port}.toml"
         config.write_text(overlord_config(port, [node.port for node in nodes]))
         command = [str(twistd()), "--nodaemon", "--pidfile=", "overlord-proxy"]
-        arguments = ["--cluster", str(config), *self.overlord_options]
+        conf = config.with_suffix(".conf.toml")
+        # Idle clients, whose memory is measured, ask for nothing.
+        conf.write_text("[proxy]\nfirst_request_timeout = 0\n")
+        arguments = ["--cluster", str(config), "--conf", str(conf), *self.overlord_options]
         server = self._start(name, port, [*command, *arguments])
         self._wait_until(server, every_node_answers)
         return server

@@ -40,6 +40,25 @@ class ProxyTable:
     ever; the cluster's `max_unsent` bounds what such a client costs.
     """
 
+    first_request_timeout: DurationOrNone = Seconds(10.0)
+    """
+    How long a client may take until its first request is whole, and, where it has to give a password,
+    until it has given it. Then it is told so, and closed. 0 is for ever: for pools that connect long
+    before they ask.
+    """
+
+    partial_request_timeout: DurationOrNone = Seconds(30.0)
+    """
+    How long a request that is begun may stay unfinished without `partial_request_progress`. Then the
+    client is told so, and closed. 0 is for ever.
+    """
+
+    partial_request_progress: Annotated[Bytes, Between(1, GIB)] = Bytes(16 * KIB)
+    """
+    So many bytes more of an unfinished request begin the timeout anew, so that a large value may come
+    over a slow line, and a drip of single bytes keeps no connection. By default about half a KiB a second.
+    """
+
     max_connections: Annotated[int, Between(0, 1_000_000)] = 0
     """
     Clients of all clusters at a time; one more is refused with an error. 0 is no bound but that of
@@ -47,7 +66,9 @@ class ProxyTable:
     """
 
     use_metrics: bool = True
-    """Whether `/metrics` is served at the address of `stat`."""
+    """
+    Whether `/metrics` is served at the address of `stat`. With `false` requests are not timed either.
+    """
 
     stat_timeout: Duration = Seconds(30.0)
     """
@@ -103,6 +124,12 @@ class ProxyTable:
 
     drain_timeout: Duration = Seconds(10.0)
     """How long clients have, when the proxy stops, to get the replies they are owed."""
+
+    reload_interval: Annotated[Seconds, Between(0.05, 3600)] = Seconds(1.0)
+    """
+    How often the file of `--cluster` is looked at with `--reload`. What has changed is read when it
+    is the same in two looks, so that nobody reads half a file.
+    """
 
     max_memory: Annotated[Bytes, Between(MIB, 1024 * GIB)] = Bytes(4 * GIB)
     """

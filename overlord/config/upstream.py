@@ -36,6 +36,8 @@ _NODE_TIMEOUTS = ("dial_timeout", "read_timeout", "write_timeout")
 _PROXY_TIMEOUTS = (
     "read_timeout",
     "write_timeout",
+    "first_request_timeout",
+    "partial_request_timeout",
     "drain_timeout",
     "linger_timeout",
     "stat_timeout",

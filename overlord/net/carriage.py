@@ -272,6 +272,7 @@ class StreamProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         carrier: Any = self.stream.carrier
         if not carrier.is_closed():
+            self.stream.outbox.read_clock()
             self.stream.receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

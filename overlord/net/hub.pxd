@@ -34,6 +34,17 @@ cdef extern from *:
     """
     int overlord_trim() nogil
 
+cdef extern from *:
+    """
+    #include <time.h>
+    static inline long long overlord_now(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec * 1000000000LL + now.tv_nsec;
+    }
+    """
+    long long overlord_now() nogil
+
 cdef class HubTransport(Carrier):
     cdef readonly Hub hub
     cdef readonly int fd

@@ -402,6 +402,8 @@ class Hub:
                 self.event_count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
                 if self.event_count <= 0:
                     break
+                if self.outbox.timed:
+                    self.outbox.now = overlord_now()
             event = cython.address(self.events[self.next_event])
             self.next_event += 1
             served += 1

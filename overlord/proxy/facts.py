@@ -24,6 +24,11 @@ NONE = (0, 0, 0)
 """Channels, patterns and shard channels of a client that listens to nothing."""
 
 
+def uptime() -> float:
+    """Seconds since the program was started."""
+    return time.monotonic() - STARTED
+
+
 def own_memory() -> int:
     """Bytes of memory that this process occupies."""
     try:
@@ -53,7 +58,7 @@ class ClusterFacts:
 
     @property
     def uptime(self) -> float:
-        return time.monotonic() - STARTED
+        return uptime()
 
     @property
     def connected_clients(self) -> int:

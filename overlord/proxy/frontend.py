@@ -179,6 +179,23 @@ class ClientConnFactory(Factory):
             if reached := conn.look(now, read_timeout, write_timeout):
                 self.flow.hit(reached)
 
+    def sweep_beginners(
+        self, now: float, first_timeout: float, partial_timeout: float, progress: int
+    ) -> None:
+        """Close clients that owe us their first request, or the rest of one, for too long; 0: never."""
+        for client, is_first in self.flow.late_clients(
+            now, first_timeout, partial_timeout, progress
+        ):
+            if is_first:
+                key, timeout = "first_request_timeout", first_timeout
+                what = "password" if client.is_stranger else "request"
+                reason = f"no {what} within {timeout:g} s ({key})"
+            else:
+                key, timeout = "partial_request_timeout", partial_timeout
+                reason = f"a request was begun and not ended within {timeout:g} s ({key})"
+            client.end_with(f"-ERR {reason}\r\n".encode(), reason)
+            self.flow.hit(f"client_{key}")
+
     def drain(self) -> None:
         """Take no more requests, and close each client when it has what it is owed."""
         for conn in list(self._conns):

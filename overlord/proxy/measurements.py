@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from overlord.net.carriage import Carriage
 from overlord.proxy.cluster import Cluster
-from overlord.proxy.flow.parts import Flow
-from overlord.telemetry.metrics import Measurement
+from overlord.proxy.flow.command_class import LABELS, CommandClass
+from overlord.proxy.flow.latencies import BOUNDS as LATENCY_BOUNDS, Latencies
+from overlord.proxy.flow.parts import Flow, Node
+from overlord.proxy.overview import is_ready
+from overlord.telemetry.metrics import Buckets, Measurement
 from overlord.wire.buffer import held_bytes
 
 BOUNDS = (
@@ -31,20 +35,37 @@ BOUNDS = (
     "max_subscriptions",
     "max_memory",
     "client_read_timeout",
+    "client_first_request_timeout",
+    "client_partial_request_timeout",
     "client_write_timeout",
 )
 REFUSALS = ("cross-node", "http", "noauth", "password")
+NODE_CLASSES = tuple(each for each in CommandClass if each is not CommandClass.BLOCKING)
+"""What a node's latency is made of: how long a command waits that is meant to wait says nothing about it."""
+CLASSES = {
+    label: tuple(each for each, its in LABELS.items() if its == label)
+    for label in dict.fromkeys(LABELS.values())
+}
 
 
-def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
+def measured_process(
+    carriage: Carriage | None, max_memory: int, max_connections: int
+) -> Iterable[Measurement]:
     """The numbers of the process as a whole."""
-    yield Measurement(
-        "overlord_proxy_buffered_bytes",
-        {},
-        held_bytes(),
-        "gauge",
-        "Memory held by what waits for clients and nodes; bounded by max_memory.",
-    )
+    for name, value, text in (
+        (
+            "buffered_bytes",
+            held_bytes(),
+            "Memory held by what waits for clients and nodes; bounded by max_memory.",
+        ),
+        ("max_memory_bytes", max_memory, "What max_memory allows."),
+        (
+            "process_max_connections",
+            max_connections,
+            "Clients that max_connections of [proxy] allows; 0: no bound.",
+        ),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", {}, value, "gauge", text)
     if carriage is not None:
         yield Measurement(
             "overlord_proxy_lingering",
@@ -64,16 +85,14 @@ def measured_process(carriage: Carriage | None) -> Iterable[Measurement]:
 
 
 def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
-    """The numbers of one cluster."""
+    """The numbers of one cluster, then those of its nodes."""
     flow: Flow = cluster.flow
     labels = {"cluster": cluster.config.name}
-    clients = list(flow.clients.values())
-    received = flow.client_bytes_received + sum(client.bytes_received for client in clients)
-    sent = flow.client_bytes_sent + sum(client.bytes_sent for client in clients)
-    counters = (
+    in_flight, unsent, received, sent = flow.queues()
+    for name, value, text in (
         ("requests", flow.requests, "Requests of clients."),
         ("local_answers", flow.local_answers, "Requests that were answered without a node."),
-        ("split_requests", flow.splits, "Requests that were split by node."),
+        ("split_requests", flow.splits, "Requests that several nodes were asked for."),
         ("errors", flow.errors, "Requests that were answered with an error of the proxy."),
         ("clients_accepted", flow.clients_seen, "Clients that were accepted."),
         ("clients_refused", cluster.factory.admission.refused, "Clients above max_connections."),
@@ -81,15 +100,21 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("messages_sent", flow.deliveries, "Messages given to clients."),
         ("client_received_bytes", received, "Bytes received from clients."),
         ("client_sent_bytes", sent, "Bytes sent to clients."),
-    )
-    for name, value, text in counters:
+    ):
         yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
-    connected = "Clients that are connected."
-    yield Measurement("overlord_proxy_conns", labels, len(clients), "gauge", connected)
-    listening = "Clients that listen to channels or patterns."
-    yield Measurement(
-        "overlord_proxy_subscribers", labels, flow.channels.subscribers, "gauge", listening
-    )
+    for name, value, text in (
+        ("conns", len(flow.clients), "Clients that are connected."),
+        (
+            "max_connections",
+            cluster.config.max_connections,
+            "Clients that max_connections of the cluster allows; 0: no bound.",
+        ),
+        ("subscribers", flow.channels.subscribers, "Clients that listen to channels or patterns."),
+        ("in_flight", in_flight, "Requests of clients that are not answered."),
+        ("client_unsent_bytes", unsent, "Bytes of replies that clients have not taken."),
+        ("cluster_ready", is_ready(cluster), "1: requests can be sent to a node."),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "gauge", text)
     for kind, topics in zip(
         ("channel", "pattern", "shard_channel"), flow.channels.topics, strict=True
     ):
@@ -116,26 +141,78 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             "counter",
             "Requests that were refused as a whole.",
         )
+    yield from _latencies(flow, labels)
+    # By labels: a node that is retired may have gone on under the same one.
+    more_sent: Counter[str] = Counter()
+    more_received: Counter[str] = Counter()
+    for link in flow.pins.links:
+        more_sent[link.node.label] += link.bytes_sent
+        more_received[link.node.label] += link.bytes_received
+    for retired in list(cluster.retired):
+        _, _, _, sent, received = retired.node.queues()
+        more_sent[retired.node.label] += sent
+        more_received[retired.node.label] += received
+    for node in list(flow.nodes):
+        more = more_sent[node.label], more_received[node.label]
+        yield from _measured_node(flow, node, {**labels, "node": node.label}, *more)
+
+
+def _latencies(flow: Flow, labels: Mapping[str, str]) -> Iterable[Measurement]:
+    """How long requests took, for each class of which there were any."""
+    all_of_them = Latencies()
+    all_of_them.add(flow.latencies)
     for node in flow.nodes:
-        at = {**labels, "node": node.label}
-        ready = sum(link.is_ready() for link in node.links + node.links3)
-        waiting = sum(link.in_flight for link in node.links + node.links3)
-        for name, value, text in (
-            ("node_requests", node.requests, "Requests sent to a node."),
-            ("node_failures", node.failures, "Requests that a node did not answer."),
-        ):
-            yield Measurement(f"overlord_proxy_{name}", at, value, "counter", text)
-        for use, blocking in (("transaction", False), ("blocking", True)):
+        all_of_them.add(node.latencies)
+    for label, classes in CLASSES.items():
+        counts, seconds = all_of_them.of(classes)
+        if any(counts):
             yield Measurement(
-                "overlord_proxy_node_pins",
-                {**at, "use": use},
-                flow.pins.used[node.index, blocking],
-                "gauge",
-                "Connections to a node that one client has for itself.",
+                "overlord_proxy_request_seconds",
+                {**labels, "class": label},
+                Buckets(LATENCY_BOUNDS, counts, seconds),
+                "histogram",
+                "How long nodes took to answer requests of clients, by class of command.",
             )
-        for name, value, text in (
-            ("node_connections", ready, "Connections to a node that are ready."),
-            ("node_login_refused", bool(node.login_refused), "1: it refuses our login."),
-            ("node_in_flight", waiting, "Requests that a node has not answered yet."),
-        ):
-            yield Measurement(f"overlord_proxy_{name}", at, value, "gauge", text)
+
+
+def _measured_node(
+    flow: Flow, node: Node, labels: Mapping[str, str], more_sent: int, more_received: int
+) -> Iterable[Measurement]:
+    in_flight, unsent, waiting, sent, received = node.queues()
+    for name, value, text in (
+        ("node_requests", node.requests, "Requests sent to a node."),
+        ("node_failures", node.failures, "Requests that a node did not answer."),
+        ("node_sent_bytes", sent + more_sent, "Bytes sent to a node."),
+        ("node_received_bytes", received + more_received, "Bytes received from a node."),
+        ("node_hits", node.hits, "Keys that GET and MGET found on a node."),
+        ("node_misses", node.misses, "Keys that GET and MGET did not find on a node."),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
+    for use, blocking in (("transaction", False), ("blocking", True)):
+        yield Measurement(
+            "overlord_proxy_node_pins",
+            {**labels, "use": use},
+            flow.pins.used[node, blocking],
+            "gauge",
+            "Connections to a node that one client has for itself.",
+        )
+    ready = sum(link.is_ready() for link in node.links + node.links3)
+    for name, value, text in (
+        ("node_connections", ready, "Connections to a node that are ready."),
+        ("node_login_refused", bool(node.login_refused), "1: it refuses our login."),
+        ("node_in_flight", in_flight, "Requests that a node has not answered yet."),
+        ("node_unsent_bytes", unsent, "Bytes that a node has not taken yet."),
+        (
+            "node_waiting_clients",
+            waiting,
+            "Clients that wait because too many requests are open on a connection to a node.",
+        ),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "gauge", text)
+    yield Measurement(
+        "overlord_proxy_node_reply_seconds",
+        labels,
+        Buckets(LATENCY_BOUNDS, *node.latencies.of(NODE_CLASSES)),
+        "histogram",
+        "How long a node took to answer what it was sent.",
+    )

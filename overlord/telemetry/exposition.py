@@ -1,5 +1,8 @@
 """
-The HTTP site on the `stat` address: `/metrics` for Prometheus, `/healthz` for load balancers.
+The HTTP site on the `stat` address: `/metrics` for Prometheus, `/healthz` and `/readyz` for load balancers.
+
+What else is there (a page for people, the same for programs) comes from whoever knows what is served, in `Told`.
+A page with much on it is made in slices, so that it never keeps the reactor from its work for long.
 
 It has no authentication, and says so in the log when others than this machine can reach it. It reads no
 bodies, holds few connections, and each of them for a bounded time; twisted.web answers pipelined requests
@@ -7,34 +10,52 @@ in order.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol as Contract
 
-from attrs import define, field, frozen
-from prometheus_client import CollectorRegistry
+from attrs import Factory, define, field, frozen
 from prometheus_client.exposition import choose_encoder
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from overlord.errors import CannotListen
-from overlord.telemetry.metrics import Measurement
+from overlord.telemetry.metrics import Measurement, Numbers
 
 TEXT = "text/plain; charset=utf-8"
 
-INDEX = (
-    "This is an Overlord proxy.\n\n/metrics   numbers, for Prometheus\n/healthz   is it serving?\n"
-)
+LINKS = {
+    "/metrics": "numbers, for Prometheus",
+    "/clusters": "clusters and nodes, as JSON",
+    "/healthz": "is it alive?",
+    "/readyz": "can it serve every cluster?",
+}
+"""Which pages there are."""
+
+SLICE = 0.005
+"""Seconds for which making a page may keep the reactor from other work."""
+
+HEADERS = {
+    "cache-control": "no-store",
+    "server": "overlord",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'",
+}
+"""What every answer says."""
 
 METHODS = (b"GET", b"HEAD")
 
@@ -43,6 +64,38 @@ BOUNDS = ("stat_timeout", "stat_max_connections", "stat_max_request", "stat_max_
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
+
+Render = Callable[[Request], Coroutine[Any, Any, Answer]]
+"""Makes a page."""
+
+More = Callable[["Breath"], Coroutine[Any, Any, tuple[str, str]]]
+"""Makes a page of somebody else's: content type and text."""
+
+
+@define
+class Breath:
+    """Lets the reactor have a turn when a slice is over."""
+
+    clock: IReactorTime
+    _since: float = field(factory=monotonic, init=False)
+
+    async def __call__(self) -> None:
+        """Go on at once, or in the reactor's next turn."""
+        if monotonic() - self._since >= SLICE:
+            await deferLater(self.clock, 0)
+            self._since = monotonic()
+
+
+@frozen(kw_only=True)
+class Told:
+    """What those whom the site speaks for say about themselves."""
+
+    health: Callable[[], Iterable[str]] = tuple
+    """Lines for `/healthz`, below its first word."""
+    not_ready: Callable[[], Sequence[str]] = list
+    """Why they cannot serve everybody, a line each; empty: they can."""
+    pages: Mapping[bytes, More] = Factory(dict)
+    """Pages by name; the empty name is that of `/`."""
 
 
 class Address(Contract):
@@ -83,11 +136,12 @@ class StatService(Service):
     """Serves the numbers of a registry, and whether we are healthy."""
 
     address: Address
-    registry: CollectorRegistry | None
+    numbers: Numbers | None
     """What `/metrics` shows; None where the configuration switches metrics off."""
     reactor: Any
     """Of which the site needs IReactorTCP and IReactorTime."""
     bounds: StatBounds
+    told: Told = Told()
     is_leaving: bool = field(default=False, init=False)
     """Whether `/healthz` tells load balancers to go elsewhere."""
     site: "StatSite" = field(init=False)
@@ -148,62 +202,106 @@ class StatService(Service):
                 "How often somebody reached a bound of the table [proxy].",
             )
 
-    def _pages(self) -> dict[bytes, Callable[[Request], Answer]]:
-        pages: dict[bytes, Callable[[Request], Answer]] = {
-            b"": lambda _: (200, TEXT, INDEX.encode()),
+    def _pages(self) -> dict[bytes, Render]:
+        pages: dict[bytes, Render] = {
+            b"": self._index,
             b"healthz": self._health,
+            b"readyz": self._readiness,
         }
-        if self.registry is not None:
-            pages[b"metrics"] = partial(self._metrics, self.registry)
+        if self.numbers is not None:
+            pages[b"metrics"] = partial(self._metrics, self.numbers)
+        for name, more in self.told.pages.items():
+            pages[name] = partial(self._more, more)
         return pages
 
-    def _health(self, _: Request) -> Answer:
-        return (503, TEXT, b"leaving\n") if self.is_leaving else (200, TEXT, b"ok\n")
+    async def _index(self, _: Request) -> Answer:
+        return 200, TEXT, "".join(f"{path:10} {what}\n" for path, what in LINKS.items()).encode()
 
-    def _metrics(self, registry: CollectorRegistry, request: Request) -> Answer:
+    async def _health(self, _: Request) -> Answer:
+        lines = ["leaving" if self.is_leaving else "ok", *self.told.health()]
+        return 503 if self.is_leaving else 200, TEXT, _lines(lines)
+
+    async def _readiness(self, _: Request) -> Answer:
+        lines = ["leaving"] if self.is_leaving else self.told.not_ready()
+        return 503 if lines else 200, TEXT, _lines(lines or ["ready"])
+
+    async def _metrics(self, numbers: Numbers, request: Request) -> Answer:
         encode, content_type = choose_encoder(request.getHeader("accept") or "")
         try:
-            return 200, content_type, encode(registry)
+            return 200, content_type, await numbers.text(encode, Breath(self.reactor))
+        except CancelledError:
+            raise
         except Exception:  # noqa: BLE001  # whatever a collector raises, the scraper is told
             self.log.failure("the numbers cannot be shown")
             return 500, TEXT, b"the numbers cannot be shown, the log says why\n"
 
+    async def _more(self, more: More, _: Request) -> Answer:
+        try:
+            content_type, text = await more(Breath(self.reactor))
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001  # a page that fails is one page
+            self.log.failure("a page cannot be shown")
+            return 500, TEXT, b"this page cannot be shown, the log says why\n"
+        return 200, content_type, text.encode("utf-8", "backslashreplace")
 
-def stat_site(
-    pages: dict[bytes, Callable[[Request], Answer]], clock: IReactorTime, bounds: StatBounds
-) -> "StatSite":
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+def stat_site(pages: Mapping[bytes, Render], clock: IReactorTime, bounds: StatBounds) -> "StatSite":
     """A site with one plain page for each name, and 404 for all others."""
-    missing = Page(lambda _: (404, TEXT, b"there is no such page, / lists those there are\n"))
+    missing = Page(_missing)
     # Not itself: below it, a path that ends with / would be the list of pages.
-    root = Page(missing.answer, missing)
+    root = Page(_missing, missing)
     for name, answer in pages.items():
         root.putChild(name, Page(answer, missing))
     return StatSite(root, clock, bounds)
 
 
+async def _missing(_: Request) -> Answer:
+    return 404, TEXT, b"there is no such page, / lists those there are\n"
+
+
+async def _not_allowed(_: Request) -> Answer:
+    return 405, TEXT, b"pages here can be read, and nothing else\n"
+
+
 class Page(Resource):
     """One page, and all paths below it that do not exist."""
 
-    def __init__(self, answer: Callable[[Request], Answer], missing: "Page | None" = None) -> None:
+    def __init__(self, render: Render, missing: "Page | None" = None) -> None:
         super().__init__()
-        self.answer = answer
+        self._render = render
         self._missing = missing or self
 
     def getChild(self, _path: bytes, _request: Any) -> "Page":
         return self._missing
 
-    def render(self, request: Any) -> bytes:
-        if request.method in METHODS:
-            status, content_type, body = self.answer(request)
-        else:
-            status, content_type, body = 405, TEXT, b"pages here can be read, and nothing else\n"
+    def render(self, request: Any) -> int:
+        is_known = request.method in METHODS
+        if not is_known:
             request.setHeader("allow", "GET, HEAD")
-        request.setResponseCode(status)
-        request.setHeader("content-type", content_type)
-        request.setHeader("content-length", str(len(body)))
-        request.setHeader("cache-control", "no-store")
-        request.setHeader("server", "overlord")
-        return b"" if request.method == b"HEAD" else body
+        render = self._render if is_known else _not_allowed
+        made: Deferred[Any] = Deferred.fromCoroutine(render(request))
+        # Who has hung up needs no page.
+        request.notifyFinish().addErrback(lambda _: made.cancel())
+        made.addCallback(partial(_send, request))
+        made.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return NOT_DONE_YET
+
+
+def _send(request: Any, answer: Answer) -> None:
+    status, content_type, body = answer
+    request.setResponseCode(status)
+    for name, value in HEADERS.items():
+        request.setHeader(name, value)
+    request.setHeader("content-type", content_type)
+    request.setHeader("content-length", str(len(body)))
+    if request.method != b"HEAD":
+        request.write(body)
+    request.finish()
 
 
 class StatRequest(Request):

@@ -46,6 +46,7 @@ cdef class ReplyScanner(LengthLine):
     cdef bint in_bulk
     cdef Py_ssize_t max_bulk
     cdef long long left[1026]
+    cdef long long nulls
 
     cdef int scan(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef int _line(self, const unsigned char* p, Py_ssize_t pos, Py_ssize_t end) except -2

@@ -52,8 +52,11 @@ cdef class Outbox:
     cdef public object failed
     cdef bint scheduled
     cdef public bint in_round
+    cdef public bint timed
+    cdef public long long now
 
     cdef void add(self, Stream stream)
     cdef void _wake(self)
     cdef void add_hungry(self, Stream stream)
     cpdef object flush(self)
+    cpdef void read_clock(self)

@@ -13,6 +13,7 @@ events leaves in one write for each connection: first to the nodes, then to the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Any
 
 import cython
@@ -189,6 +190,8 @@ class Outbox:
     Who runs rounds sets `in_round` while streams are fed, and calls `flush` afterwards. What is touched
     outside a round (by a timer, a slow path, a Twisted transport) calls `schedule`, once, which has to see
     to it that `flush` is called before the reactor sleeps.
+
+    `now` is when the round began, in nanoseconds of the monotonic clock; 0 as long as nobody has set `timed`.
     """
 
     if not cython.compiled:
@@ -206,6 +209,8 @@ class Outbox:
         self.failed = None
         self.scheduled = False
         self.in_round = False
+        self.timed = False
+        self.now = 0
 
     def add(self, stream: Stream) -> None:
         if stream.is_node:
@@ -220,6 +225,11 @@ class Outbox:
             stream.hungry = True
             self.hungry.append(stream)
             self._wake()
+
+    def read_clock(self) -> None:
+        """A round begins."""
+        if self.timed:
+            self.now = monotonic_ns()
 
     def _wake(self) -> None:
         if not self.in_round and not self.scheduled and self.schedule is not None:

@@ -30,6 +30,10 @@ def uses_every_kind_of_connection(proxy: OverlordProxy, key: bytes, connect: Con
     assert client.call("GET", key) == Status(b"QUEUED")
     assert client.call("EXEC") == [b"v"]
     assert isinstance(client.call("DBSIZE"), int)
+    listener = connect(proxy)
+    assert listener.call("SUBSCRIBE", key) == [b"subscribe", key, 1]
+    assert client.call("PUBLISH", key, "news") == 1
+    assert listener.read() == [b"message", key, b"news"]
 
 
 def test_every_connection_to_a_node_is_logged_in(

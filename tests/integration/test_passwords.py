@@ -140,6 +140,29 @@ def test_transactions_and_waits_go_on_behind_the_password(
     assert client.call("BLPOP", "{p}l", "1") == [b"{p}l", b"e"]
 
 
+def test_who_is_in_sees_strangers_in_client_list(
+    guarded: OverlordProxy, connect: Connect, strangers: Connect
+) -> None:
+    """An operator finds who connects and does not say who he is."""
+    stranger = strangers(guarded)
+    stranger.call("PING")
+
+    lines = connect(guarded).ask("CLIENT", "LIST").split(b"\n")
+
+    assert sum(line.startswith(b"id=") for line in lines) == 2
+
+
+def test_a_subscriber_that_resets_is_a_stranger_again(
+    guarded: OverlordProxy, connect: Connect
+) -> None:
+    """RESET takes back all at once."""
+    client = connect(guarded)
+    client.call("SUBSCRIBE", "a")
+
+    assert client.call("RESET") == Status(b"RESET")
+    assert client.call("SUBSCRIBE", "a") == Error(b"NOAUTH Authentication required.")
+
+
 BEYOND = [
     (b"*11\r\n", b"-ERR Protocol error: unauthenticated multibulk length\r\n"),
     (b"*1024\r\n", b"-ERR Protocol error: unauthenticated multibulk length\r\n"),

@@ -9,6 +9,7 @@ cdef class CommandTable:
     cdef int first[1024]
     cdef int last[1024]
     cdef int step[1024]
+    cdef int command_class[1024]
     cdef readonly tuple rows
     cdef readonly dict places
     cdef int _name_start[1024]

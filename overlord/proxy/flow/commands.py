@@ -15,6 +15,7 @@ the next free one. Few homes are taken, so a search is one comparison, and for a
 
 import cython
 
+from overlord.proxy.flow.command_class import class_of
 from overlord.proxy.flow.command_row import Command
 from overlord.proxy.flow.keys import BY_NAME, Book, keys_of, keys_to_route, row_of
 
@@ -60,6 +61,7 @@ class CommandTable:
             self.first = [0] * MAX_ROWS
             self.last = [0] * MAX_ROWS
             self.step = [0] * MAX_ROWS
+            self.command_class = [0] * MAX_ROWS
             self._name_start = [0] * MAX_ROWS
             self._name_end = [0] * MAX_ROWS
             self._names = bytearray(MAX_NAMES)
@@ -79,6 +81,7 @@ class CommandTable:
             self.first[i] = row.first
             self.last[i] = row.last
             self.step[i] = row.step
+            self.command_class[i] = class_of(row)
             self._name_start[i] = end
             for letter in name.lower():
                 self._names[end] = letter

@@ -1,5 +1,6 @@
 from overlord.hashing.ring cimport Ring
 from overlord.proxy.flow.commands cimport CommandTable
+from overlord.proxy.flow.latencies cimport Latencies
 from overlord.wire.buffer cimport Buffer
 from overlord.wire.resp cimport Args, ReplyScanner, RequestScanner
 from overlord.wire.stream cimport Outbox, Stream
@@ -14,6 +15,14 @@ cdef enum Knows:
     UNKNOWN = 0
     YES = 1
     NO = 2
+
+cdef enum Waits:
+    WAITING = 1
+    SETTLING = 2
+cdef enum Lateness:
+    IN_TIME = 0
+    FIRST_LATE = 1
+    PARTIAL_LATE = 2
 
 cdef enum Muting:
     ALOUD = 0
@@ -32,6 +41,8 @@ cdef class Pending:
     cdef Split parent
     cdef bytes reply
     cdef Py_ssize_t cursor
+    cdef long long since
+    cdef int command_class
     cdef bint done
 
 cdef class Split(Pending):
@@ -40,6 +51,8 @@ cdef class Split(Pending):
     cdef bint failed
     cdef list parts
     cdef Py_ssize_t node
+    cdef Py_ssize_t nodes
+    cdef int mark
     cdef bytearray owners
     cdef Py_ssize_t count
 
@@ -61,8 +74,13 @@ cdef class Client(Stream):
     cdef readonly int last_row
     cdef readonly double heard_at
     cdef Py_ssize_t unread_mark
+    cdef readonly bint is_stranger
+    cdef double new_since
+    cdef double begun_since
+    cdef Py_ssize_t begun_at
+    cdef Py_ssize_t begun_received
     cdef public object subscriber
-    cdef bint waits
+    cdef int waits
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -81,6 +99,7 @@ cdef class Client(Stream):
     cpdef object drain(self)
     cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
+    cdef int lateness(self, double now, double first_timeout, double partial_timeout, Py_ssize_t progress) noexcept
 
 cdef class Link(Stream):
     cdef readonly Flow flow
@@ -112,6 +131,7 @@ cdef class Link(Stream):
 cdef class Node:
     cdef readonly Flow flow
     cdef readonly int index
+    cdef public bint is_retired
     cdef readonly str label
     cdef readonly str address
     cdef readonly list links
@@ -121,6 +141,11 @@ cdef class Node:
     cdef readonly long long failures
     cdef readonly str trouble
     cdef public str login_refused
+    cdef readonly Latencies latencies
+    cdef readonly long long hits
+    cdef readonly long long misses
+    cdef public long long bytes_sent
+    cdef public long long bytes_received
     cdef long long mark
     cdef Py_ssize_t part
     cdef Py_ssize_t part_keys
@@ -131,6 +156,7 @@ cdef class Node:
     cdef Link _detour(self, Client client, list links, Link preferred)
     cdef bint is_up(self)
     cpdef bytes refusal(self)
+    cpdef Py_ssize_t open_requests(self)
 
 cdef class Flow:
     cdef readonly str name
@@ -157,6 +183,7 @@ cdef class Flow:
     cdef readonly long long client_bytes_received
     cdef readonly long long client_bytes_sent
     cdef readonly dict refusals
+    cdef readonly Latencies latencies
     cdef readonly double now
     cdef Args args
     cdef Buffer scratch
@@ -174,4 +201,5 @@ cdef class Flow:
     cdef bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
+    cdef object commands
     cpdef bint over_budget(self, Py_ssize_t more)

@@ -33,19 +33,23 @@ from overlord.wire.resp import command
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from cython.cimports.overlord.wire.resp import Args, ReplyScanner
-    from cython.cimports.overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+    from cython.cimports.overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
     from overlord.wire.resp import Args, ReplyScanner
-    from overlord.wire.stream import ABORT, FINISH, Outbox, Stream
+    from overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
+    WAITING, SETTLING = 1, 2
+    IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
@@ -67,6 +71,8 @@ class Pending:
         reply: what is to be sent, once `done` and until its turn comes.
         cursor: for a part of a split command, up to where its reply is used up; for the whole of it,
             how many bytes its parts' replies have.
+        since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
+        command_class: which of the `CommandClass`es it belongs to.
     """
 
     if not cython.compiled:
@@ -83,6 +89,8 @@ class Pending:
             self.parent = None
             self.reply = None
             self.cursor = 0
+            self.since = 0
+            self.command_class = 0
             self.done = False
 
 
@@ -106,7 +114,8 @@ class Split(Pending):
         parts: one Pending for each node that was asked.
         owners: for each key (two bytes each, low one first) the number of its part.
         count: number of keys; 0 if it concerns no keys.
-        node: index of the one node that was asked, for a SCAN.
+        node, nodes, mark: for a SCAN, the index of the node that was asked, of how many nodes, and the mark
+            of their topology, which may have changed when the reply comes.
     """
 
     if not cython.compiled:
@@ -120,6 +129,8 @@ class Split(Pending):
         self.left = 0
         self.failed = False
         self.node = 0
+        self.nodes = 0
+        self.mark = 0
         self.parts = []
         self.owners = bytearray(2 * count)
 
@@ -144,13 +155,18 @@ class Client(Stream):
         in_flight: requests that are not answered.
         window: how many requests it may have in flight; grows as replies are drained.
         retained: bytes of replies that wait for their turn.
-        waits: its next request waits for a place in a link's line, or until it is known whether the
-            nodes speak RESP3.
+        waits: what its next request waits for; 0: nothing. WAITING: for a place in a link's line, for a
+            connection, or until it is known whether the nodes speak RESP3. SETTLING: for the replies to what
+            was asked before the nodes changed.
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
         pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
             `Stranger` while it has not given the password that it has to give.
+        is_stranger: it has not given the password that it has to give.
+        new_since: since when it owes us its first request, or its password, as `lateness` saw it; 0: it does not.
+        begun_since: since when the request that begins at `begun_at` of all it has sent is not whole, and since
+            when it has sent little more than the `begun_received` bytes of then; 0: none is begun.
         unread_mark: bytes of unread replies above which no more requests are taken up.
         subscriber: what it listens to, a `Subscriber`; None while that is nothing.
         muting: what CLIENT REPLY has said: ALOUD; SKIP_NEXT until the next request is read, SKIPPING while
@@ -180,7 +196,7 @@ class Client(Stream):
         self.retained = 0
         self.gone = False
         self.draining = False
-        self.waits = False
+        self.waits = 0
         self.largest = 0
         self.head = None
         self.last = None
@@ -190,9 +206,28 @@ class Client(Stream):
         self.last_row = -1
         self.heard_at = flow.now
         self.unread_mark = UNREAD_MARK
+        self.is_stranger = False
+        self.new_since = self.begun_since = 0.0
+        self.begun_at = self.begun_received = 0
         self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """
+        The nodes have changed: take nothing more up until all that was asked before is answered.
+
+        What it asks for next may go over another connection, even to the same server, and must not overtake.
+        """
+        if self.in_flight > 0:
+            self.waits |= SETTLING
+        self.detours = None
+        if self.pin is not None:
+            self.pin.rehome()
 
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
@@ -317,6 +352,45 @@ class Client(Stream):
         if (self.ended or self.draining) and self.in_flight == 0 and not self.blocked:
             self.close(FINISH, "client ended")
         return 0
+
+    def lateness(
+        self,
+        now: cython.double,
+        first_timeout: cython.double,
+        partial_timeout: cython.double,
+        progress: cython.Py_ssize_t,
+    ) -> cython.int:
+        """
+        Which timeout it has reached: IN_TIME, FIRST_LATE or PARTIAL_LATE. Called several times per timeout.
+
+        How much of its stream is used up tells one unfinished request from the next, so that requests need
+        not be timed. `progress` bytes within a timeout begin it anew: a large value may be long on its way.
+        """
+        waiting: cython.Py_ssize_t = self.incoming.size()
+        used: cython.Py_ssize_t = self.bytes_received - waiting
+        if self.closing != OPEN or self.draining or self.blocked or self.ended:
+            self.new_since = self.begun_since = 0.0
+            return IN_TIME
+        if first_timeout > 0 and (self.is_stranger or (used == 0 and waiting < progress)):
+            if self.new_since == 0.0:
+                self.new_since = now
+            elif now - self.new_since >= first_timeout:
+                return FIRST_LATE
+        else:
+            self.new_since = 0.0
+        if waiting == 0 or partial_timeout <= 0:
+            self.begun_since = 0.0
+        elif (
+            self.begun_since == 0.0
+            or used != self.begun_at
+            or self.bytes_received - self.begun_received >= progress
+        ):
+            self.begun_since = now
+            self.begun_at = used
+            self.begun_received = self.bytes_received
+        elif now - self.begun_since >= partial_timeout:
+            return PARTIAL_LATE
+        return IN_TIME
 
     def say(self, reply: bytes) -> None:
         """Answer the request that has just been read with a reply of our own, in its turn."""
@@ -526,7 +600,11 @@ class Node:
         speaks3: whether it knows RESP3: UNKNOWN, YES or NO.
         requests: how many were sent to it.
         failures: how many of them it did not answer.
+        latencies: how long it took to answer, by class.
+        hits, misses: keys that GET and MGET have found, and not found.
+        bytes_sent, bytes_received: what went over connections whose links are no more.
         trouble: why the last connection to it failed, in words for clients.
+        is_retired: the configuration has it no more: it gets no new requests.
         login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
             was never asked.
     """
@@ -546,7 +624,13 @@ class Node:
         self.speaks3 = UNKNOWN
         self.requests = 0
         self.failures = 0
+        self.latencies = Latencies()
+        self.hits = 0
+        self.misses = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self.trouble = "not connected"
+        self.is_retired = False
         self.login_refused = ""
         self.mark = 0
         self.part = 0
@@ -590,6 +674,27 @@ class Node:
                     return link
         return None
 
+    def queues(self) -> tuple[int, int, int, int, int]:
+        """
+        What waits at its links, and what went over them.
+
+        Requests that are not answered, bytes that it has not taken, clients that wait for a place in a
+        line; then bytes sent and received.
+        """
+        link: Link
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        waiting: cython.Py_ssize_t = 0
+        sent: cython.longlong = self.bytes_sent
+        received: cython.longlong = self.bytes_received
+        for link in self.links + self.links3:
+            in_flight += link.in_flight
+            unsent += link.outgoing.size()
+            waiting += len(link.waiters)
+            sent += link.bytes_sent
+            received += link.bytes_received
+        return in_flight, unsent, waiting, sent, received
+
     def is_up(self) -> cython.bint:
         """Whether requests can be sent to it at this moment."""
         link: Link
@@ -601,6 +706,31 @@ class Node:
     def refusal(self) -> bytes:
         """What a client is told that no link can take its request."""
         return f"-ERR node unavailable: {self.trouble}\r\n".encode()
+
+    def take_counts(self, other: Node) -> None:
+        """Go on with the counters of one that had the same label, and whose begin anew."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.hits += other.hits
+        self.misses += other.misses
+        other.requests = other.failures = other.hits = other.misses = 0
+        self.latencies.add(other.latencies)
+        other.latencies = Latencies()
+        _, _, _, sent, received = other.queues()
+        self.bytes_sent += sent
+        self.bytes_received += received
+        other.bytes_sent -= sent  # its links go on counting for a while, from 0
+        other.bytes_received -= received
+
+    def open_requests(self) -> cython.Py_ssize_t:
+        """How many are open on the links that clients share."""
+        link: Link
+        count: cython.Py_ssize_t = 0
+        for link in self.links:
+            count += link.in_flight
+        for link in self.links3:
+            count += link.in_flight
+        return count
 
     def set_trouble(self, trouble: str) -> None:
         self.trouble = trouble.replace("\r", " ").replace("\n", " ")
@@ -640,10 +770,7 @@ class Flow:
         self.name = name
         self.outbox = outbox
         self.ring = ring
-        self.limits = limits
         self.facts = facts
-        self.book = book_of(limits.deny_commands, limits.allow_commands, limits.rename_commands)
-        self.table = CommandTable(self.book)
         self.clients = {}
         self.dial = None
         self.pins = None
@@ -661,9 +788,21 @@ class Flow:
         self.clients_seen = 0
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
+        self.latencies = Latencies()
         self.args = Args()
         self.scratch = Buffer()
         self.serial = 0
+        self.max_memory = max_memory
+        self.commands: Any = None
+        self.take_limits(limits)
+        self.scan_mark = mark_of([label for label, _ in addresses])
+        self.nodes = [
+            Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
+        ]
+
+    def take_limits(self, limits: Any) -> None:
+        """These bounds and commands hold from now on."""
+        self.limits = limits
         self.window_start = limits.window_start
         self.window_max = limits.window_max
         self.window_bytes = limits.window_bytes
@@ -673,15 +812,16 @@ class Flow:
         self.node_queue = limits.node_queue
         self.greet_nodes = limits.greet_nodes
         self.login = login_frame(limits.node_username, limits.node_password)
-        self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
-        self.scan_mark = mark_of([label for label, _ in addresses])
+        commands = (limits.deny_commands, limits.allow_commands, limits.rename_commands)
+        if commands == self.commands:
+            return
+        self.commands = commands
+        self.book = book_of(*commands)
+        self.table = CommandTable(self.book)
         self.ping_row = self.table.find(b"PING", 0, 4)
         if self.ping_row >= 0 and self.table.row(self.ping_row).kind is not Kind.LOCAL:
             self.ping_row = -1
-        self.nodes = [
-            Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
-        ]
 
     def new_reply_scanner(self) -> ReplyScanner:
         return ReplyScanner(
@@ -715,6 +855,20 @@ class Flow:
         """Count a command that was refused for a reason that metrics show."""
         self.refusals[why] = self.refusals.get(why, 0) + 1
 
+    def queues(self) -> tuple[int, int, int, int]:
+        """What its clients are owed (requests, bytes of replies), and bytes received from them and sent."""
+        client: Client
+        in_flight: cython.Py_ssize_t = 0
+        unsent: cython.Py_ssize_t = 0
+        received: cython.longlong = self.client_bytes_received
+        sent: cython.longlong = self.client_bytes_sent
+        for client in self.clients.values():
+            in_flight += client.in_flight
+            unsent += client.outgoing.size() + client.retained
+            received += client.bytes_received
+            sent += client.bytes_sent
+        return in_flight, unsent, received, sent
+
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""
         return self.max_memory > 0 and held_bytes() + more > self.max_memory
@@ -734,7 +888,7 @@ def let_go_on(waiters: list) -> cython.int:
     """What these clients waited for is there; the list is empty afterwards."""
     client: Client
     for client in waiters:
-        client.waits = False
+        client.waits &= ~WAITING
         if not client.gone:
             client.outbox.add_hungry(client)
     waiters.clear()

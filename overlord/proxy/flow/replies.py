@@ -15,6 +15,7 @@ from secrets import token_hex
 
 import cython
 
+from overlord.proxy.flow.command_class import CommandClass
 from overlord.wire.resp import command
 
 if cython.compiled:
@@ -30,6 +31,7 @@ if cython.compiled:
         YES,
         Client,
         Link,
+        Node,
         Pending,
         Split,
         let_go_on,
@@ -51,6 +53,7 @@ else:
         YES,
         Client,
         Link,
+        Node,
         Pending,
         Split,
         let_go_on,
@@ -67,6 +70,11 @@ MIN_LOOKS = 2
 """So often a sweep has to find a node silent, however much time has passed."""
 
 PUSH = cython.declare(cython.int, 62)
+BULK = cython.declare(cython.int, 36)
+ARRAY = cython.declare(cython.int, 42)
+NULL = cython.declare(cython.int, 95)
+COUNTS_HITS = cython.declare(cython.int, int(CommandClass.MGET_PART))
+"""The last of the classes whose replies say which keys were found."""
 HELLO_3 = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
 REDIS_REFUSES = (b"-LOADING", b"-BUSY", b"-MASTERDOWN", b"-ERR unknown command")
 """Errors that a Redis answers PING with; its clients get them as the answers to their commands, too."""
@@ -207,6 +215,8 @@ class RedisLink(Link):
         at: cython.Py_ssize_t = start
         found: cython.int
         after: cython.Py_ssize_t
+        nulls: cython.longlong
+        pending: Pending
         dropped: cython.Py_ssize_t
         scanner: ReplyScanner = self.scanner
         self.silent_since = 0.0
@@ -220,12 +230,19 @@ class RedisLink(Link):
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 after = at + scanner.length
+                nulls = scanner.nulls
+                scanner.nulls = 0
                 if self.dropping:
                     self.dropping = False
+                    pending = self.pop()
                 elif p[at] == PUSH:
                     at = after
                     continue
-                self._settle(self.pop(), p, at, after)
+                else:
+                    pending = self.pop()
+                    if pending.since != 0:
+                        self._observe(pending, p, at, nulls)
+                self._settle(pending, p, at, after)
                 at = after
                 if self.closing != OPEN:
                     return end
@@ -252,6 +269,31 @@ class RedisLink(Link):
                         self.dropping = True  # what comes next is no start of a reply
                 break
         return at
+
+    def _observe(
+        self,
+        pending: Pending,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        nulls: cython.longlong,
+    ) -> cython.int:
+        """The reply to `pending` starts at `p[start]`, with so many nulls in it: count what metrics tell."""
+        node: Node = self.node
+        keys: cython.longlong = 0
+        node.latencies.observe(pending.command_class, self.outbox.now - pending.since)
+        if pending.command_class > COUNTS_HITS:
+            return 0
+        if p[start] == BULK or p[start] == NULL:
+            keys = 1
+        elif p[start] == ARRAY:
+            start += 1
+            while 48 <= p[start] <= 57:
+                keys = keys * 10 + (p[start] - 48)
+                start += 1
+        if nulls <= keys:
+            node.hits += keys - nulls
+            node.misses += nulls
+        return 0
 
     def _nobody_waits(self) -> cython.bint:
         """Whether the reply that is being read is for nobody (any more)."""

@@ -6,14 +6,15 @@ cdef class RedisClient(Client):
     cdef bytes refusal
 
     cdef bint may_take_up(self) noexcept
+    cdef bint has_settled(self) noexcept
     cdef int request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _route(self, int row, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _forward(self, int index, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _forward(self, int index, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _keys(self, int row, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _split(self, int join, Py_ssize_t step, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _split(self, int join, Py_ssize_t step, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _only_node(self, Py_ssize_t step, Py_ssize_t count, const unsigned char* p) except -2
     cdef list _share_out(self, Split split, Py_ssize_t step, const unsigned char* p)
-    cdef int _line_up(self, Split split, list nodes, Py_ssize_t room) except -1
+    cdef int _line_up(self, Split split, list nodes, Py_ssize_t room, int part_class) except -1
     cdef int _begin_parts(self, list nodes, Py_ssize_t step, const unsigned char* p) except -1
     cdef int _fill_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
     cdef Link _full_link(self, list nodes)

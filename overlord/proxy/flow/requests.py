@@ -16,6 +16,7 @@ import cython
 
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
+from overlord.proxy.flow.command_class import CommandClass, class_of
 from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
@@ -36,10 +37,12 @@ if cython.compiled:
         ALOUD,
         MUTE,
         NO,
+        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -66,10 +69,12 @@ else:
         ALOUD,
         MUTE,
         NO,
+        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -92,6 +97,10 @@ JOIN_VALUES = cython.declare(cython.int, int(Join.VALUES))
 JOIN_ALL_OK = cython.declare(cython.int, int(Join.ALL_OK))
 JOIN_SUM = cython.declare(cython.int, int(Join.SUM))
 JOIN_CURSOR = cython.declare(cython.int, int(Join.CURSOR))
+CLASS_SPLIT = cython.declare(cython.int, int(CommandClass.SPLIT))
+CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
+CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
+CLASS_MGET_PART = cython.declare(cython.int, int(CommandClass.MGET_PART))
 
 LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 """Frames from this size on change hands without being copied, where they can."""
@@ -128,13 +137,18 @@ class RedisClient(Client):
 
     def _greet_stranger(self) -> None:
         """Let this client do and cost little until it gives the password."""
-        limits = self.flow.limits
+        self.is_stranger = True
         self.pin = Stranger(self)
-        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
+        self._restrict()
         self.bear_unread(BOUNDLESS)  # the Stranger closes who reads nothing
+
+    def _restrict(self) -> None:
+        limits = self.flow.limits
+        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
 
     def _let_in(self) -> None:
         """It has given the password: no question is asked any more."""
+        self.is_stranger = False
         self.pin = None
         self.scanner.unrestrict()
         self.bear_unread(0)
@@ -143,7 +157,7 @@ class RedisClient(Client):
         """What is known about this client."""
         if self.session is None:
             self.session = self.flow.facts.new_session(self)
-            self.session.is_stranger = isinstance(self.pin, Stranger)
+            self.session.is_stranger = self.is_stranger
         return self.session
 
     def may_take_up(self) -> cython.bint:
@@ -154,6 +168,27 @@ class RedisClient(Client):
             and not self.waits
             and (self.muting != SKIPPED or self.in_flight == 0)
         )
+
+    def has_settled(self) -> cython.bint:
+        """Whether it waited for what was asked before the nodes changed, and may go on now."""
+        if self.waits & SETTLING and self.in_flight == 0:
+            self.waits &= ~SETTLING
+            return self.may_take_up()
+        return False
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed: what comes next is held to the new ones."""
+        limits = self.flow.limits
+        self.scanner.set_bounds(
+            limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
+        )
+        self.window = min(self.window, limits.window_max)
+        if self.is_stranger and self.flow.facts.password_digest:
+            self._restrict()
+        elif self.is_stranger:
+            self._let_in()  # nobody is asked for a password any more
+            if self.session is not None:
+                self.session.is_stranger = False
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -167,7 +202,7 @@ class RedisClient(Client):
         self.blocked = False
         self.heard_at = self.flow.now
         while at < end:
-            if not self.may_take_up():
+            if not self.may_take_up() and not self.has_settled():
                 self.blocked = True
                 if self.in_flight >= self.flow.window_max:
                     self.flow.hit("window_max")
@@ -184,7 +219,7 @@ class RedisClient(Client):
                     scanner.whole - (end - at)
                 ):
                     self.flow.hit("max_memory")
-                    self._end_with(OUT_OF_MEMORY, "max_memory reached")
+                    self.end_with(OUT_OF_MEMORY, "max_memory reached")
                     return end
                 break
             elif found == INLINE:
@@ -194,7 +229,7 @@ class RedisClient(Client):
             elif found == VIOLATION:
                 if scanner.broken_bound:
                     self.flow.hit(scanner.broken_bound)
-                self._end_with(
+                self.end_with(
                     f"-ERR Protocol error: {scanner.violation.reason}\r\n".encode(),
                     "protocol error",
                 )
@@ -220,7 +255,7 @@ class RedisClient(Client):
                 self.finish_if_done()
         return None
 
-    def _end_with(self, error: bytes, reason: str) -> None:
+    def end_with(self, error: bytes, reason: str) -> None:
         """Say why, in turn, and close when all is said."""
         self.flow.errors += 1
         self.reason = reason
@@ -259,6 +294,7 @@ class RedisClient(Client):
                     flow.requests += 1
                     return self._forward(
                         flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end),
+                        table.command_class[row],
                         p,
                         start,
                         end,
@@ -287,23 +323,28 @@ class RedisClient(Client):
             flow.requests += 1
             return self._forward(
                 flow.ring.node_of(p, start + self.scanner.key_start, start + self.scanner.key_end),
+                flow.table.command_class[row],
                 p,
                 start,
                 end,
             )
         if kind == KIND_MGET:
-            return self._split(JOIN_VALUES, 1, p, start, end)
+            return self._split(JOIN_VALUES, 1, flow.table.command_class[row], p, start, end)
         if kind == KIND_SUM:
-            return self._split(JOIN_SUM, 1, p, start, end)
+            return self._split(JOIN_SUM, 1, flow.table.command_class[row], p, start, end)
         if kind == KIND_MSET and self.scanner.argc % 2 == 1:
-            return self._split(JOIN_ALL_OK, 2, p, start, end)
+            return self._split(JOIN_ALL_OK, 2, flow.table.command_class[row], p, start, end)
         if kind == KIND_KEY:
             args.read(p, start, end)
             first = flow.table.first[row]
             if first < args.count:
                 flow.requests += 1
                 return self._forward(
-                    flow.ring.node_of(p, args.start_of(first), args.end_of(first)), p, start, end
+                    flow.ring.node_of(p, args.start_of(first), args.end_of(first)),
+                    flow.table.command_class[row],
+                    p,
+                    start,
+                    end,
                 )
         if kind == KIND_KEYS:
             return self._keys(row, p, start, end)
@@ -329,6 +370,7 @@ class RedisClient(Client):
     def _forward(
         self,
         index: cython.int,
+        command_class: cython.int,
         p: cython.p_const_uchar,
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
@@ -347,6 +389,8 @@ class RedisClient(Client):
             return self._wait_for_place(link)
         pending = new_pending()
         pending.client = self
+        pending.command_class = command_class
+        pending.since = self.outbox.now
         incoming = self.incoming
         if (
             end - start >= LARGE_FRAME
@@ -371,7 +415,7 @@ class RedisClient(Client):
     def _wait_for_place(self, link: Link) -> cython.int:
         """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
         self.flow.hit("node_pipe_count")
-        self.waits = True
+        self.waits |= WAITING
         link.waiters.append(self)
         return 0
 
@@ -409,7 +453,7 @@ class RedisClient(Client):
                 return 1
             at += step
         flow.requests += 1
-        return self._forward(index, p, start, end)
+        return self._forward(index, flow.table.command_class[row], p, start, end)
 
     def _refuse_cross_node(self, name: str) -> None:
         self.flow.refused("cross-node")
@@ -420,6 +464,7 @@ class RedisClient(Client):
         self,
         join: cython.int,
         step: cython.Py_ssize_t,
+        command_class: cython.int,
         p: cython.p_const_uchar,
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
@@ -435,22 +480,25 @@ class RedisClient(Client):
         link: Link
         only: cython.int
         count: cython.Py_ssize_t
+        part_class: cython.int
         name_size: cython.Py_ssize_t
         flow.requests += 1
         flow.args.read(p, start, end)
         count = (flow.args.count - 1) // step
         only = self._only_node(step, count, p)
         if only >= 0:
-            return self._forward(only, p, start, end)
+            return self._forward(only, command_class, p, start, end)
         split = Split(join, count)
         split.client = self
+        split.command_class = CLASS_SPLIT
         nodes: list = self._share_out(split, step, p)
         link = self._full_link(nodes)
         if link is not None:
             flow.requests -= 1  # it is counted when it comes again
             return self._wait_for_place(link)
         name_size = flow.args.header(1) - flow.args.header(0)
-        self._line_up(split, nodes, HEAD_ROOM + name_size)
+        part_class = CLASS_MGET_PART if join == JOIN_VALUES else CLASS_PART
+        self._line_up(split, nodes, HEAD_ROOM + name_size, part_class)
         self._begin_parts(nodes, step, p)
         self._fill_parts(split, nodes, step, p)
         return self._parts_are_sent(split, nodes)
@@ -488,7 +536,8 @@ class RedisClient(Client):
             node = nodes[index]
             node.part = index
             node.part_size = len(frame)
-        self._line_up(split, nodes, 0)
+        split.command_class = CLASS_ALL_NODES
+        self._line_up(split, nodes, 0, CLASS_PART)
         for node in nodes:
             if node.part_link is not None:
                 node.part_link.outgoing.append(frame, 0, len(frame))
@@ -500,6 +549,8 @@ class RedisClient(Client):
         split: Split = Split(JOIN_CURSOR, 0)
         place = place_of(argv[1], len(flow.nodes), flow.scan_mark)
         split.node = place.node
+        split.nodes = len(flow.nodes)
+        split.mark = flow.scan_mark
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
         return self._ask_each(split, [flow.nodes[place.node]], frame)
 
@@ -545,7 +596,9 @@ class RedisClient(Client):
             at += step
         return nodes
 
-    def _line_up(self, split: Split, nodes: list, room: cython.Py_ssize_t) -> cython.int:
+    def _line_up(
+        self, split: Split, nodes: list, room: cython.Py_ssize_t, part_class: cython.int
+    ) -> cython.int:
         """
         Put a Pending into the line of a link to each node; a node that takes none has an error for a reply.
 
@@ -566,8 +619,11 @@ class RedisClient(Client):
                 split.failed = True
             else:
                 pending.parent = split
+                pending.command_class = part_class
+                pending.since = self.outbox.now
                 link.outgoing.reserve(room + node.part_size)
         self.flow.splits += 1
+        split.since = self.outbox.now
         self.append_pending(split)
         for node in nodes:
             pending = split.parts[node.part]
@@ -640,7 +696,7 @@ class RedisClient(Client):
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
-                self._end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
+                self.end_with(b"-ERR this is not an HTTP server\r\n", "HTTP on a Redis port")
                 return 1
             flow.requests += 1
             flow.errors += 1
@@ -648,13 +704,13 @@ class RedisClient(Client):
             return 1
         flow.requests += 1
         if not indices:
-            return self._forward(self._any_node(), p, start, end)
+            return self._forward(self._any_node(), class_of(row), p, start, end)
         index = flow.ring.node_of_key(argv[indices[0]])
         for at in indices[1:]:
             if not flow.ring.is_random and flow.ring.node_of_key(argv[at]) != index:
                 self._refuse_cross_node(row.fullname)
                 return 1
-        return self._forward(index, p, start, end)
+        return self._forward(index, class_of(row), p, start, end)
 
     def _take_pin(self, argv: list, frame: bytes) -> cython.int:
         """Take up a command that needs a connection of this client's own."""
@@ -705,7 +761,7 @@ class RedisClient(Client):
         if argv[0] == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
             known = flow.knows_resp3()
             if known == UNKNOWN:
-                self.waits = True
+                self.waits |= WAITING
                 flow.protocol_waiters.append(self)
                 return 0
             if known == NO:
@@ -753,7 +809,7 @@ class RedisClient(Client):
         try:
             args = split_inline(cut(p, start, end))
         except ProtocolError as error:
-            self._end_with(f"-ERR Protocol error: {error.reason}\r\n".encode(), "protocol error")
+            self.end_with(f"-ERR Protocol error: {error.reason}\r\n".encode(), "protocol error")
             return 1
         if not args:
             return 1
@@ -764,7 +820,7 @@ class RedisClient(Client):
             if self.scanner.scan_freely(frame, 0, len(frame)) == WHOLE:
                 taken = self.request(frame, 0, len(frame))
             else:
-                self._end_with(
+                self.end_with(
                     b"-ERR Protocol error: too many or too large arguments\r\n", "protocol error"
                 )
                 taken = 1

@@ -41,6 +41,9 @@ def test_an_empty_file_is_the_defaults() -> None:
         "proxy": {
             "read_timeout": 0.0,
             "write_timeout": 0.0,
+            "first_request_timeout": 10.0,
+            "partial_request_timeout": 30.0,
+            "partial_request_progress": 16384,
             "max_connections": 0,
             "use_metrics": True,
             "stat_timeout": 30.0,
@@ -52,6 +55,7 @@ def test_an_empty_file_is_the_defaults() -> None:
             "max_lingering": 1024,
             "transport": "auto",
             "drain_timeout": 10.0,
+            "reload_interval": 1.0,
             "max_memory": 4 << 30,
             "log_format": "text",
         },

@@ -349,3 +349,113 @@ def test_without_timeouts_nobody_is_closed(make_factory, connect, reactor):
     sweep(factory, reactor, seconds=3, read_timeout=30)
 
     assert (silent.is_closed, stuck.is_closed) == (False, False)
+
+
+# First requests, and unfinished ones.
+
+
+def sweep_beginners(factory, reactor, *, seconds, first=0.0, partial=0.0, progress=1000):
+    """Look at all clients eight times a second, for so long."""
+    for _ in range(round(seconds * 8)):
+        reactor.advance(1 / 8)
+        factory.sweep_beginners(reactor.seconds(), first, partial, progress)
+    reactor.advance(0)
+    reactor.advance(0)
+
+
+NO_REQUEST = b"-ERR no request within 2 s (first_request_timeout)\r\n"
+UNFINISHED = b"-ERR a request was begun and not ended within 2 s (partial_request_timeout)\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", GET[:9]])
+def test_a_first_request_has_its_time(make_factory, connect, reactor, said):
+    """Just before it the client is served, just after it is told why it is not."""
+    factory = make_factory()
+    client = connect(factory)
+    client.says(said)
+    sweep_beginners(factory, reactor, seconds=2, first=2)
+    assert not client.is_closed
+
+    sweep_beginners(factory, reactor, seconds=1 / 8, first=2)
+
+    assert (client.value(), client.is_closed) == (NO_REQUEST, True)
+    assert factory.flow.bound_hits == {"client_first_request_timeout": 1}
+
+
+def test_who_has_asked_once_may_be_silent(make_factory, connect, reactor):
+    """Idle connections of a pool are read_timeout's affair."""
+    factory = make_factory()
+    client = connect(factory)
+    client.says(PING)
+
+    sweep_beginners(factory, reactor, seconds=20, first=2, partial=2)
+
+    assert not client.is_closed
+
+
+def test_an_unfinished_request_has_its_time(make_factory, connect, reactor):
+    """From its first byte on, however many bytes drip in."""
+    factory = make_factory()
+    client = connect(factory)
+    client.says(PING)
+    client.says(b"*2\r\n$3\r\nGET\r\n$900\r\n")
+    for _ in range(16):
+        client.says(b"x")
+        sweep_beginners(factory, reactor, seconds=1 / 8, first=2, partial=2)
+    assert not client.is_closed
+
+    client.says(b"x")
+    sweep_beginners(factory, reactor, seconds=1 / 8, first=2, partial=2)
+
+    assert (client.value(), client.is_closed) == (PONG + UNFINISHED, True)
+    assert factory.flow.bound_hits == {"client_partial_request_timeout": 1}
+
+
+def test_a_large_request_may_take_long_while_it_comes(make_factory, connect, reactor):
+    """Progress begins the time anew, also for the first request."""
+    factory = make_factory()
+    client = connect(factory)
+    client.says(b"*2\r\n$4\r\nECHO\r\n$99000\r\n")
+    for _ in range(99):
+        client.says(b"x" * 1000)
+        sweep_beginners(factory, reactor, seconds=1, first=2, partial=2)
+
+    assert client.says(b"\r\n").endswith(b"xx\r\n")
+
+
+def test_each_request_has_a_time_of_its_own(make_factory, connect, reactor):
+    """A busy client may be in the middle of some request at every look."""
+    factory = make_factory()
+    client = connect(factory)
+    client.says(PING[:5])
+
+    for _ in range(20):
+        sweep_beginners(factory, reactor, seconds=1, first=2, partial=2)
+        client.says(PING[5:] + PING[:5])
+
+    assert client.value() == PONG * 20
+
+
+def test_whose_requests_wait_for_us_is_not_late(make_factory, connect, reactor):
+    """Bytes that we have not taken up are no unfinished request of the client's."""
+    factory = make_factory()
+    link = factory.flow.nodes[0].links[0]
+    link.dialing()
+    client = connect(factory)
+    client.says(GET * 40)
+
+    sweep_beginners(factory, reactor, seconds=20, first=2, partial=2)
+
+    assert not client.is_closed
+
+
+def test_zero_leaves_beginners_alone(make_factory, connect, reactor):
+    """Each by itself."""
+    factory = make_factory()
+    silent, half = connect(factory), connect(factory)
+    half.says(PING)
+    half.says(GET[:9])
+
+    sweep_beginners(factory, reactor, seconds=20, partial=30)
+
+    assert (silent.is_closed, half.is_closed) == (False, False)

@@ -8,8 +8,8 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from overlord.config import TcpAddress
 from overlord.errors import StartFailed
 from overlord.telemetry import exposition
-from overlord.telemetry.exposition import StatBounds, StatService
-from overlord.telemetry.metrics import Measurement, Measurements
+from overlord.telemetry.exposition import LINKS, StatBounds, StatService, Told
+from overlord.telemetry.metrics import Measurement, Numbers
 
 HERE = TcpAddress("127.0.0.1", 2110)
 BOUNDS = StatBounds(timeout=30.0, max_connections=3, max_request=1024, max_body=2048)
@@ -29,8 +29,9 @@ def clock():
 
 @pytest.fixture
 def service(clock):
-    numbers = CollectorRegistry()
-    numbers.register(Measurements(lambda: [Measurement("overlord_x", {}, 1, "gauge", "Help.")]))
+    numbers = Numbers(
+        lambda: [Measurement("overlord_x", {}, 1, "gauge", "Help.")], CollectorRegistry()
+    )
     made = StatService(HERE, numbers, clock, BOUNDS)
     made.startService()
     return made
@@ -62,9 +63,10 @@ def get(service, path, more=""):
 
 
 def test_pages(service):
-    """Three pages, and 404 for all else, also below them."""
+    """A few pages, and 404 for all else, also below them."""
     assert get(service, "/healthz") == (200, "ok\n")
-    assert get(service, "/") == (200, exposition.INDEX)
+    assert get(service, "/readyz") == (200, "ready\n")
+    assert [line.split()[0] for line in get(service, "/")[1].splitlines()] == list(LINKS)
     assert get(service, "/metrics?x=1")[0] == 200
     missing = ("/x", "/x/", "/debug/pprof/", "/metrics/", "/metrics/x", "//", "/..")
     assert [get(service, path)[0] for path in missing] == [404] * 7
@@ -90,8 +92,7 @@ def test_metrics_can_be_switched_off(clock):
 
 def test_numbers_that_cannot_be_had_are_an_error_and_not_a_traceback(clock):
     """A scraper learns that something is wrong, the log learns what."""
-    numbers = CollectorRegistry()
-    numbers.register(Measurements(lambda: 1 / 0))
+    numbers = Numbers(lambda: 1 / 0)
     service = StatService(HERE, numbers, clock, BOUNDS)
 
     assert get(service, "/metrics") == (500, "the numbers cannot be shown, the log says why\n")
@@ -102,6 +103,68 @@ def test_health_says_when_we_are_leaving(service):
     service.leave()
 
     assert get(service, "/healthz") == (503, "leaving\n")
+    assert get(service, "/readyz") == (503, "leaving\n")
+
+
+def told(clock, **what):
+    """A site whose owners say this about themselves."""
+    return StatService(HERE, None, clock, BOUNDS, Told(**what))
+
+
+def test_health_is_told_in_words(clock):
+    """What the owners say follows the first word, which programs look for."""
+    service = told(clock, health=lambda: ["overlord 1.0", "the last reload was refused"])
+
+    assert get(service, "/healthz") == (200, "ok\noverlord 1.0\nthe last reload was refused\n")
+
+
+def test_readiness_says_what_is_missing(clock):
+    """Each reason on a line, and 503 as long as there is one."""
+    missing = ["cluster 'a' has no usable node: connection refused"]
+    service = told(clock, not_ready=lambda: missing)
+    assert get(service, "/readyz") == (503, missing[0] + "\n")
+
+    missing.clear()
+
+    assert get(service, "/readyz") == (200, "ready\n")
+
+
+def test_a_page_of_the_owners_takes_its_time(clock, monkeypatch):
+    """A page that is long in the making lets the reactor have its turns; who hangs up ends it."""
+    monkeypatch.setattr(exposition, "SLICE", 0)
+    steps = []
+
+    async def page(breathe):
+        for step in range(3):
+            steps.append(step)
+            await breathe()
+        return "text/html", "<p>done"
+
+    service = told(clock, pages={b"": page})
+    first, second = connect(service), connect(service)
+    for transport in (first, second):
+        transport.protocol.dataReceived(b"GET / HTTP/1.0\r\n\r\n")
+    assert (steps, first.value()) == ([0, 0], b"")
+    second.loseConnection()
+
+    for _ in range(3):
+        clock.advance(0)
+
+    assert steps == [0, 0, 1, 2]
+    assert first.value().endswith(b"\r\n\r\n<p>done")
+    assert b"default-src 'none'" in first.value()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_page_that_fails_is_an_error_and_not_a_traceback(clock):
+    """A reader learns that something is wrong, the log learns what."""
+
+    async def page(breathe):
+        raise ValueError("secret")
+
+    service = told(clock, pages={b"clusters": page})
+
+    assert get(service, "/clusters") == (500, "this page cannot be shown, the log says why\n")
 
 
 def test_head_answers_without_a_body(service):
@@ -124,10 +187,10 @@ def test_other_methods_are_refused(service):
 def test_pipelined_requests_are_answered_in_order(service):
     """Several requests in one packet: as many answers, in their order."""
     request = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
-    answer = ask(service, request % b"nope" + request % b"healthz" + request % b"")
+    answer = ask(service, request % b"nope" + request % b"" + request % b"healthz")
 
     assert [part.split()[0] for part in answer.split("HTTP/1.1 ")[1:]] == ["404", "200", "200"]
-    assert answer.endswith(exposition.INDEX)
+    assert answer.endswith("\r\n\r\nok\n")
 
 
 def hits(service):

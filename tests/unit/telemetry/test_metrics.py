@@ -1,8 +1,15 @@
 """Numbers become metrics when somebody looks."""
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from twisted.internet.defer import Deferred
 
-from overlord.telemetry.metrics import Measurement, Measurements, registry
+from overlord.telemetry.metrics import CHUNK, Buckets, Measurement, Numbers
 
 NUMBERS = [
     Measurement(
@@ -15,12 +22,26 @@ NUMBERS = [
 ]
 
 
+class Turns:
+    """Counts how often the reactor had a turn."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def __call__(self):
+        self.taken += 1
+
+
+def text(measurements, encode=generate_latest, breathe=None):
+    """The page of these measurements."""
+    numbers = Numbers(lambda: measurements, CollectorRegistry())
+    made = Deferred.fromCoroutine(numbers.text(encode, breathe or Turns()))
+    return made.result.decode()
+
+
 def test_numbers_of_one_name_become_one_metric():
     """Names are grouped, labels keep their order, odd label values are escaped."""
-    made = CollectorRegistry()
-    made.register(Measurements(lambda: NUMBERS))
-
-    assert generate_latest(made).decode().splitlines() == [
+    assert text(NUMBERS).splitlines() == [
         "# HELP overlord_requests_total Requests.",
         "# TYPE overlord_requests_total counter",
         'overlord_requests_total{cluster="a",kind="x"} 3.0',
@@ -32,13 +53,51 @@ def test_numbers_of_one_name_become_one_metric():
 
 
 def test_numbers_are_asked_for_at_each_scrape_and_not_before():
-    """A registry costs nothing until somebody looks."""
+    """Numbers cost nothing until somebody looks, and those of the process are among them."""
     asked = []
-    made = registry(lambda: asked.append(1) or [])
+    numbers = Numbers(lambda: asked.append(1) or [])
     assert asked == []
 
-    generate_latest(made)
-    text = generate_latest(made)
+    pages = [
+        Deferred.fromCoroutine(numbers.text(generate_latest, Turns())).result for _ in range(2)
+    ]
 
     assert len(asked) == 2
-    assert b"process_resident_memory_bytes" in text
+    assert b"process_resident_memory_bytes" in pages[1]
+
+
+def test_the_buckets_of_a_histogram_hold_all_that_is_below_them():
+    """As Prometheus has it: cumulative, in seconds, with the sum and the count."""
+    value = Buckets((0.0001, 1.0), (2, 3, 4), 99.5)
+
+    lines = text([Measurement("overlord_seconds", {"node": "n"}, value, "histogram", "Time.")])
+
+    assert lines.splitlines() == [
+        "# HELP overlord_seconds Time.",
+        "# TYPE overlord_seconds histogram",
+        'overlord_seconds_bucket{le="0.0001",node="n"} 2.0',
+        'overlord_seconds_bucket{le="1.0",node="n"} 5.0',
+        'overlord_seconds_bucket{le="+Inf",node="n"} 9.0',
+        'overlord_seconds_count{node="n"} 9.0',
+        'overlord_seconds_sum{node="n"} 99.5',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encode", "parse"),
+    [(generate_latest, parse_text), (openmetrics.generate_latest, parse_openmetrics)],
+)
+def test_a_long_page_is_made_in_slices_and_reads_as_one(encode, parse):
+    """Thousands of numbers of one name keep nobody waiting, and are one metric all the same."""
+    many = [
+        Measurement("overlord_requests", {"node": str(number)}, number, "counter", "Requests.")
+        for number in range(5 * CHUNK + 1)
+    ]
+    turns = Turns()
+
+    page = text(many, encode, turns)
+
+    assert turns.taken >= 10
+    assert (page.count("# TYPE"), page.count("# HELP")) == (1, 1)
+    [family] = parse(page)
+    assert [sample.value for sample in family.samples] == list(range(5 * CHUNK + 1))

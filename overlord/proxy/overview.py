@@ -1,0 +1,109 @@
+"""
+What is served at this moment, and how it is: for `/clusters`, for `/readyz` and for people.
+
+    clusters -> Overview.taken -> plain tables and lists, as JSON has them (docs/metrics.md has the shape)
+
+`VERSION` grows when something in the shape changes its name or meaning, and not when something is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from attrs import define
+
+from overlord import __version__
+from overlord.proxy.cluster import Cluster
+from overlord.proxy.flow.parts import Node
+from overlord.proxy.node_state import NodeState
+
+VERSION = 1
+
+Breathe = Callable[[], Awaitable[None]]
+"""Lets the reactor have a turn when it is time for it."""
+
+
+@define(eq=False)
+class Overview:
+    """Looks at clusters for people and programs."""
+
+    clusters: Callable[[], Iterable[Cluster]]
+    uptime: Callable[[], float]
+    is_leaving: Callable[[], bool]
+
+    def not_ready(self) -> list[str]:
+        """Why the proxy is not ready to serve every cluster, in a sentence each; empty: it is."""
+        if self.is_leaving():
+            return ["leaving"]
+        clusters = list(self.clusters())
+        if not clusters:
+            return ["no cluster is served"]
+        return [line for cluster in clusters for line in _troubles(cluster)]
+
+    async def taken(self, breathe: Breathe) -> dict[str, Any]:
+        """The clusters of this moment."""
+        shown = []
+        for cluster in list(self.clusters()):
+            shown.append(self._cluster(cluster))
+            await breathe()
+        problems = self.not_ready()
+        return {
+            "version": VERSION,
+            "overlord": __version__,
+            "uptime_seconds": round(self.uptime(), 3),
+            "ready": not problems,
+            "leaving": self.is_leaving(),
+            "clusters": shown,
+        }
+
+    def _cluster(self, cluster: Cluster) -> dict[str, Any]:
+        config, flow = cluster.config, cluster.flow
+        states = zip(flow.nodes, cluster.node_states(), strict=True)
+        in_flight, unsent, _, _ = flow.queues()
+        return {
+            "name": config.name,
+            "listen": str(config.listen),
+            "distribution": config.hash_distribution,
+            "hash": config.hash_method,
+            "hash_tag": config.hash_tag,
+            "ready": is_ready(cluster),
+            "clients": len(flow.clients),
+            "max_clients": config.max_connections,
+            "requests": flow.requests,
+            "errors": flow.errors,
+            "in_flight": in_flight,
+            "unsent_bytes": unsent,
+            "nodes": [_node(node, state) for node, state in states],
+        }
+
+
+def is_ready(cluster: Cluster) -> bool:
+    """Whether requests can be sent to one of its nodes."""
+    return any(link.is_ready() for node in cluster.flow.nodes for link in node.links)
+
+
+def _troubles(cluster: Cluster) -> Iterable[str]:
+    if not is_ready(cluster):
+        said = {node.trouble for node in cluster.flow.nodes}
+        why = "; ".join(sorted(said)[:3]) or "it has none"
+        yield f"cluster {cluster.config.name!r} has no usable node: {why}"
+
+
+def _node(node: Node, state: NodeState) -> dict[str, Any]:
+    in_flight, unsent, waiting, _, _ = node.queues()
+    return {
+        "label": state.label,
+        "address": state.address,
+        "state": state.state,
+        "trouble": state.trouble,
+        "changed": None if state.changed is None else round(state.changed, 3),
+        "share": round(state.share, 6),
+        "ejections": state.ejections,
+        "connections": sum(link.is_ready() for link in node.links + node.links3),
+        "in_flight": in_flight,
+        "unsent_bytes": unsent,
+        "waiting_clients": waiting,
+        "requests": node.requests,
+        "failures": node.failures,
+    }
