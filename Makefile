@@ -26,13 +26,14 @@ ARGS :=
 BENCH_ARGS :=
 
 .NOTPARALLEL:
-.PHONY: help run test lint bench soak clean check-run check-test servers
+.PHONY: help run test conformance lint bench soak clean check-run check-test servers
 
 help:
 	@echo "make run     start three servers and the proxy before them; Ctrl-C ends them all"
 	@echo "             (make run SERVER=redis-server takes the one on the PATH;"
 	@echo "             ARGS=... are further arguments of \`overlord demo\`)"
 	@echo "make test    all tests but the long ones"
+	@echo "make conformance  the test suites of client libraries against the proxy, whole"
 	@echo "make lint    formatting, lint, types, documents"
 	@echo "make bench   cost and speed beside nutcracker (BENCH_ARGS=... are passed on)"
 	@echo "make soak    every test on every Python, the long runs included"
@@ -42,7 +43,10 @@ run: check-run $(VENV)/demo.stamp
 	@exec $(VENV)/bin/overlord demo $(if $(SERVER),--server "$(SERVER)") $(ARGS)
 
 test: check-test servers $(TOX_VENV)/tox.stamp
-	@$(TOX) -e $(PY),$(PY)-compiled,integration
+	@$(TOX) -e $(PY),$(PY)-compiled,integration,conformance
+
+conformance: check-test servers $(TOX_VENV)/tox.stamp
+	@$(TOX) -e conformance -- -m "soak or not soak" tests/conformance
 
 lint: check-test $(TOX_VENV)/tox.stamp
 	@$(TOX) -e lint,types,docs
