@@ -43,6 +43,37 @@ TITLE = "overlord-proxy"
 DEFAULT_LOG = "twistd.log"
 """Where a daemon logs that was not told where, as twistd has it."""
 
+HELP = """\
+Signals:
+  SIGTERM, SIGINT, SIGQUIT  take no more clients, let replies that are owed go out, end with 0
+  the same again            end at once
+  SIGHUP                    read both files again; what is wrong there changes nothing
+  SIGUSR1                   go on in a fresh log file
+
+Exit codes:
+  0    done
+  1    cannot start or serve; one sentence on stderr for each reason
+  2    wrong usage
+  128  and the signal's number more: after a second signal
+
+Files:
+  FILE of --cluster  the clusters: addresses, servers, hashing, bounds (docs/config.md)
+  FILE of --conf     the process: log, metrics, bounds of all clusters
+  twistd.log         the log of a daemon that was not told where (--log, twistd's --logfile)
+  twistd.pid         the number of the process (twistd's --pidfile; --pidfile= for none)
+
+Environment:
+  LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES  sockets that systemd has opened for clusters
+  NOTIFY_SOCKET                           where systemd is told that clients are served
+
+Examples:
+  twistd --nodaemon overlord-proxy --cluster clusters.toml
+  twistd --nodaemon overlord-proxy --cluster clusters.toml --conf proxy.toml --test
+  twistd --pidfile=/run/overlord.pid --logfile=/var/log/overlord/proxy.log \\
+      overlord-proxy --cluster /etc/overlord/clusters.toml --stat 127.0.0.1:2110
+"""
+"""What --help says below the options."""
+
 LATER = {
     "slowlog": "there is no slow log yet",
     "slower-than": "there is no slow log yet",
@@ -169,15 +200,10 @@ class Options(usage.Options):
     After parsing, `clusters`, `proxy` and `warnings` hold the configuration, flags included.
     """
 
-    synopsis = (
-        "Usage: twistd [--nodaemon] [twistd's options] overlord-proxy --cluster FILE [options]"
-    )
+    synopsis = "--cluster FILE [options]"
     longdesc = (
-        "Serves the clusters of FILE: makes many Redis servers look like one. "
-        "SIGTERM and SIGINT let replies that are owed go out, then end with exit code 0; a second "
-        "signal ends at once. SIGHUP reads the files again. SIGUSR1 begins a fresh log file. "
-        "Exit codes: 0 done, 1 cannot start or serve (one sentence on stderr says why), 2 wrong usage, "
-        "128 + the signal's number after a second signal."
+        "Serves the clusters of FILE: makes many Redis servers look like one. Keys are hashed to servers, "
+        "commands with many keys are split and joined, clients speak RESP2 or RESP3."
     )
     optParameters = [
         ["cluster", "c", None, "TOML file with the [[clusters]] to serve (required)"],
@@ -223,6 +249,10 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.twistd = {}
+
+    def getUsage(self, width: int | None = None) -> str:
+        """All of --help: the options, and what else there is to know."""
+        return f"{super().getUsage(width)}\n{HELP}"
 
     def opt_version(self) -> NoReturn:
         """Print the version and end."""

@@ -7,6 +7,7 @@ program that had it.
 
 import asyncio
 import collections
+import contextlib
 import itertools
 import random
 import socket
@@ -121,6 +122,33 @@ def test_d04_a_broken_escape_ends_at_most_that_connection(
             said.append(client.read_until_closed())
 
     assert said[0] == said[1]
+
+
+def test_d06_replies_that_nobody_reads_stay_within_one_budget(
+    start_proxy: Callable[..., OverlordProxy], start_server: Callable[..., RedisServer]
+) -> None:
+    """After logging in, too: what many clients leave unread is bounded for the process, not for each."""
+    budget = 32 * MIB
+    proxy = start_proxy([start_server().address], password="secret", proxy={"max_memory": budget})
+    with contextlib.ExitStack() as clients:
+        reader = clients.enter_context(proxy.client(timeout=20))
+        assert reader.call("AUTH", "secret") == OK
+        assert reader.call("SET", "d6", b"x" * MIB) == OK
+        before, most = proxy.rss(), 0
+        for _ in range(40):
+            client = clients.enter_context(proxy.client())
+            assert client.call("AUTH", "secret") == OK
+            client.send(encode("GET", "d6") * 100)
+        until = time.monotonic() + 2
+        answered = 0
+        while time.monotonic() < until:
+            most = max(most, proxy.rss() - before)
+            answered += reader.call("PING", "here") == b"here"
+            time.sleep(0.02)
+
+    print(f"grew by {most / MIB:.1f} MiB, and answered {answered} times meanwhile")
+    assert most < budget + 16 * MIB
+    assert answered > 10
 
 
 @pytest.mark.parametrize(

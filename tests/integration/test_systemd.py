@@ -4,6 +4,7 @@ import configparser
 import os
 import select
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -163,6 +164,33 @@ def test_systemd_is_told_what_happens(
     unit.stop()
 
     assert unit.said() == "STOPPING=1"
+
+
+def test_a_reload_is_told_and_leaves_and_finds_the_socket_again(
+    start_unit: Callable[..., UnitOfProxy], servers: list[RedisServer], tcp: socket.socket
+) -> None:
+    """A cluster moves to an address of its own and comes back; in between, clients of systemd's wait."""
+    unit = start_unit(
+        [servers[0].address], {"overlord-proxy.socket": tcp}, listen_addr=place_of(tcp)
+    )
+
+    def reload_with(listen_addr: str) -> list[str]:
+        unit.settings["listen_addr"] = listen_addr
+        unit.command()  # writes the files
+        os.kill(unit.pid, signal.SIGHUP)
+        return [unit.said().partition("\n")[0] for _ in range(2)]
+
+    assert reload_with(f"127.0.0.1:{unit.port}") == ["RELOADING=1", "READY=1"]
+    with Client(unit.address) as client:
+        assert client.call("PING") == PONG
+    with Client(tcp.getsockname(), timeout=10) as waiting:
+        waiting.send(encode("PING"))
+        assert waiting.silent()
+        assert reload_with(place_of(tcp)) == ["RELOADING=1", "READY=1"]
+        assert waiting.read() == PONG
+
+    with pytest.raises(ConnectionRefusedError):
+        Client(unit.address)
 
 
 # The units.

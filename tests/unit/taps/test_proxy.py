@@ -333,3 +333,45 @@ def test_the_start_is_announced(clusters, said):
     assert [formatEvent(event) for event in events] == [
         f"overlord {__version__} serves {said} (compiled, hub transport)"
     ]
+
+
+def test_help_says_what_a_manual_page_would(capsys):
+    """Options, signals, exit codes, files, environment, examples."""
+    with pytest.raises(SystemExit):
+        parsed("--help")
+
+    text = capsys.readouterr().out
+    titles = [
+        "Options:",
+        "Signals:",
+        "Exit codes:",
+        "Files:",
+        "Environment:",
+        "Examples:",
+    ]
+    assert [text.count(f"{title}") for title in titles] == [1] * len(titles)
+    names = [name for name, *_ in (*proxy.Options.optParameters, *proxy.Options.optFlags)]
+    assert [name for name in names if f"--{name}" not in text] == []
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_examples_of_the_help_are_options_that_there_are(files, capsys, monkeypatch, stderr):
+    """Each of them can be served, with the files of this test."""
+    monkeypatch.setattr(proxy.trial, "problems", lambda addresses: [])
+    lines = proxy.HELP.partition("Examples:\n")[2].replace("\\\n", "").splitlines()
+    commands = [line.split("overlord-proxy ")[1].split() for line in lines]
+    ours = {
+        "/etc/overlord/clusters.toml": "c.toml",
+        "clusters.toml": "c.toml",
+        "proxy.toml": "p.toml",
+    }
+
+    for command in commands:
+        words = [ours.get(word, word) for word in command]
+        if "--test" in words:
+            with pytest.raises(SystemExit) as end:
+                parsed(*words)
+            assert end.value.code == 0
+        else:
+            assert len(parsed(*words).clusters) == 1
+    assert len(commands) == 3
