@@ -18,7 +18,7 @@ def told_by(main: "ProxyService") -> Told:
     """What the proxy says about itself."""
 
     async def clusters(breathe: Breath) -> tuple[str, str]:
-        return JSON, json.dumps(await main.overview.taken(breathe), indent=2) + "\n"
+        return JSON, json.dumps(await main.overview.taken(breathe)) + "\n"
 
     async def for_people(breathe: Breath) -> tuple[str, str]:
         from overlord.proxy.overview_page import page  # --help needs none of it
