@@ -19,6 +19,8 @@ COMPILED = [
     "overlord/wire/buffer.py",
     "overlord/wire/stream.py",
     "overlord/wire/resp.py",
+    "overlord/wire/memcache_binary.py",
+    "overlord/wire/memcache_text.py",
     "overlord/hashing/keyhash.py",
     "overlord/hashing/ring.py",
     "overlord/proxy/flow/commands.py",

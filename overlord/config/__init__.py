@@ -14,6 +14,7 @@ What comes out is true: no other room checks it again. The rows of a problem and
 from overlord.config.address import Address, TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
+from overlord.config.difference import ClusterChange, Difference, Moves, difference, moves
 from overlord.config.load import (
     Loaded,
     check_together,
@@ -30,8 +31,11 @@ from overlord.config.units import Bytes, Seconds
 __all__ = [
     "Address",
     "Bytes",
+    "ClusterChange",
     "ClusterConfig",
+    "Difference",
     "Loaded",
+    "Moves",
     "Problem",
     "ProxyConfig",
     "ProxyTable",
@@ -42,8 +46,10 @@ __all__ = [
     "check_together",
     "clusters_from_text",
     "described",
+    "difference",
     "load_clusters",
     "load_proxy",
+    "moves",
     "problems",
     "proxy_from_text",
     "stat_address",

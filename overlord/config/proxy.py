@@ -125,6 +125,12 @@ class ProxyTable:
     drain_timeout: Duration = Seconds(10.0)
     """How long clients have, when the proxy stops, to get the replies they are owed."""
 
+    reload_interval: Annotated[Seconds, Between(0.05, 3600)] = Seconds(1.0)
+    """
+    How often the file of `--cluster` is looked at with `--reload`. What has changed is read when it
+    is the same in two looks, so that nobody reads half a file.
+    """
+
     max_memory: Annotated[Bytes, Between(MIB, 1024 * GIB)] = Bytes(4 * GIB)
     """
     One budget for all buffers of the process: what has come in and is no whole request yet, what

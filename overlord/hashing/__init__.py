@@ -10,6 +10,7 @@ program are found again. Compiled modules cimport `keyhash` and `ring`; all othe
 """
 
 from overlord.hashing.keyhash import HASH_METHODS, Compat, key_hash, method_number
+from overlord.hashing.moved import moved_share
 from overlord.hashing.points import Distribution, RingNode
 from overlord.hashing.ring import Ring
 from overlord.hashing.slots import SLOTS, slot_of
@@ -23,5 +24,6 @@ __all__ = [
     "RingNode",
     "key_hash",
     "method_number",
+    "moved_share",
     "slot_of",
 ]

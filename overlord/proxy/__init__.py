@@ -5,8 +5,11 @@ Where requests meet nodes. `flow` decides, without I/O; the files around it move
     client <- frontend <- flow.join     <- flow.replies     <- link <- node_conn <- node     replies
 
     pool            opens the links to one node, and opens them again
-    cluster         all of this for one cluster, and its listener
+    cluster         all of this for one cluster
+    listener        the address that its clients come to
     inherited       sockets that systemd has opened for it
+    change          another configuration for a proxy that runs
+    retired         nodes that it has no more, until they have answered
     service         all clusters of a process: start, timeouts, drain
     command_names   whether a configuration names commands that there are
     facts           what the proxy says about itself to clients

@@ -1,23 +1,17 @@
-"""One cluster that is served: what it is made of, and its listener."""
+"""One cluster that is served: what it is made of, how it changes, how it leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
-from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from overlord.config import ClusterConfig, TcpAddress, UnixAddress
-from overlord.errors import CannotListen
+from overlord.config import ClusterChange, ClusterConfig, ServerConfig
 from overlord.hashing import Ring, RingNode
-from overlord.net.unix_port import UnixEndpoint
+from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
 from overlord.proxy.flow.parts import Node
@@ -26,17 +20,24 @@ from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
-from overlord.proxy.inherited import InheritedSockets, inherited_sockets
+from overlord.proxy.listener import Listener
 from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
+from overlord.proxy.retired import RetiredNode
 from overlord.wire.stream import Outbox
 
+DRAIN_POLL = 0.01
+"""
+Seconds between two looks whether all clients have gone.
 
-def flow_of(
-    config: ClusterConfig, outbox: Outbox, admission: Admission, max_memory: int = 0
-) -> RedisFlow:
-    """The deciding part of a cluster; `max_memory` is the budget of the process in bytes, 0 for none."""
-    ring = Ring(
+They go in many ways, by frontends and carriages; for the one moment of leaving, looking is simpler than
+having all of them tell.
+"""
+
+
+def ring_of(config: ClusterConfig) -> Ring:
+    """Which node a key of this cluster belongs to."""
+    return Ring(
         [
             RingNode(server.alias, server.path or server.host, server.port, server.weight)
             for server in config.servers
@@ -47,6 +48,20 @@ def flow_of(
         config.hash_compat,
         config.empty_hash_tag,
     )
+
+
+def flow_of(
+    config: ClusterConfig,
+    outbox: Outbox,
+    admission: Admission,
+    max_memory: int = 0,
+    ring: Ring | None = None,
+) -> RedisFlow:
+    """
+    The deciding part of a cluster; `max_memory` is the budget of the process in bytes, 0 for none.
+
+    The ring takes the longest, so who has made it already may give it.
+    """
     facts = ClusterFacts(
         admission,
         getattr(config.listen, "port", 0),
@@ -57,8 +72,8 @@ def flow_of(
     facts.flow = RedisFlow(
         config.name,
         outbox,
-        ring,
-        [(server.label, server.address) for server in config.servers],
+        ring or ring_of(config),
+        _addresses(config),
         config,
         facts,
         max_memory,
@@ -66,69 +81,38 @@ def flow_of(
     return facts.flow
 
 
+def _addresses(config: ClusterConfig) -> list[tuple[str, str]]:
+    return [(server.label, server.address) for server in config.servers]
+
+
 @define(eq=False)
 class Cluster:
-    """One cluster that is served: its flow, its pools, its listener."""
+    """One cluster that is served: its flow, its pools, its clients."""
 
     config: ClusterConfig
     flow: RedisFlow
     factory: ClientConnFactory
-    pools: list[Pool]
-    backlog: int
-    """Clients that may wait to be accepted."""
+    carriage: Carriage
     reactor: Any
-    inherited: InheritedSockets = field(factory=inherited_sockets)
-    """Sockets that systemd has opened for us."""
-    listener: Any = field(default=None, init=False)
-    port: IListeningPort | None = field(default=None, init=False)
-    """What listens, once it does."""
+    listener: Listener | None = None
+    """Where its clients come in; None before it listens, and once somebody else has the address."""
+    pools: dict[Node, Pool] = field(factory=dict, init=False)
+    retired: list[RetiredNode] = field(factory=list, init=False)
+    """Nodes that get no new requests, while something is still open on them."""
     _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
-    def listen(self) -> None:
-        """
-        Listen for clients.
+    def __attrs_post_init__(self) -> None:
+        for node, server in zip(self.flow.nodes, self.config.servers, strict=True):
+            self.pools[node] = self._new_pool(server)
+        self.flow.dial = self.open
+        self.flow.pins.dial = self.open_once
+        self.flow.channels.dial = self.open_listening
+        self.flow.channels.hang_up = self.close_listening
+        self.flow.channels.tell = self.tell_of_channels
 
-        Raises:
-            CannotListen: the address cannot be had.
-        """
-        endpoint = NotedEndpoint(self._endpoint(), self._listens)
-        self.listener = StreamServerEndpointService(endpoint, self.factory)
-        # As strports.service does it; otherwise an address that is taken is logged and nothing else.
-        self.listener._raiseSynchronously = True
-        try:
-            self.listener.startService()
-        except CannotListenError as error:
-            raise CannotListen(
-                self.config.listen, f"cluster {self.config.name!r}", error
-            ) from error
-
-    def _endpoint(self) -> IStreamServerEndpoint:
-        address = self.config.listen
-        if (passed := self.inherited.find(self.config.name, address)) is not None:
-            return passed.endpoint(self.reactor, self.backlog)
-        if isinstance(address, UnixAddress):
-            return UnixEndpoint(self.reactor, address.path, self.backlog)
-        description = f"{address.endpoint}:backlog={self.backlog}"
-        endpoint: IStreamServerEndpoint = serverFromString(self.reactor, description)
-        return endpoint
-
-    def _listens(self, port: IListeningPort) -> None:
-        self.port = port
-        address = self.config.listen
-        passed = self.inherited.find(self.config.name, address)
-        if passed is not None:
-            address = passed.address
-        elif isinstance(address, TcpAddress) and address.port == 0:
-            taken: Any = port.getHost()
-            address = address.with_port(taken.port)
-        self.log.info(
-            "cluster {cluster} listens on {address}{how}, nodes: {nodes}",
-            cluster=self.config.name,
-            address=str(address),
-            how="" if passed is None else " (opened by systemd)",
-            nodes=len(self.pools),
-        )
+    def _new_pool(self, server: ServerConfig) -> Pool:
+        return Pool(self.config, server, self.reactor, self.carriage)
 
     def dial(self) -> None:
         """Begin to connect to the nodes."""
@@ -138,19 +122,19 @@ class Cluster:
 
     def open(self, link: RedisLink) -> None:
         """Open a link to a node."""
-        self.pools[link.node.index].open(link)
+        self.pools[link.node].open(link)
 
     def open_once(self, link: PinLink) -> None:
         """Open a link that is for one client at a time: if it is lost, it stays so."""
-        self.pools[link.node.index].open_once(link)
+        self.pools[link.node].open_once(link)
 
     def open_listening(self, link: ListenLink) -> None:
         """Open the link over which a node tells what is published, and keep it open."""
-        self.pools[link.node.index].listen(link)
+        self.pools[link.node].listen(link)
 
     def close_listening(self, link: ListenLink) -> None:
         """Dial for this link no more."""
-        self.pools[link.node.index].listen_no_more(link)
+        self._pool_of(link.node).listen_no_more(link)
 
     def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
         """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
@@ -175,7 +159,7 @@ class Cluster:
         """How each node is at this moment, in the order of the configuration."""
         shares = self._shares()
         return [
-            self._state_of(node, shares[index], self.pools[index].changed_at)
+            self._state_of(node, shares[index], self.pools[node].changed_at)
             for index, node in enumerate(self.flow.nodes)
         ]
 
@@ -192,19 +176,85 @@ class Cluster:
         trouble = node.login_refused or ("" if is_up else node.trouble)
         return NodeState(node.label, node.address, state, trouble, share, 0, changed)
 
+    def _pool_of(self, node: Node) -> Pool:
+        """The connections to a node, also to one that is retired."""
+        retired = {each.node: each.pool for each in self.retired}
+        return self.pools[node] if node in self.pools else retired[node]
 
-@implementer(IStreamServerEndpoint)
-@define(eq=False)
-class NotedEndpoint:
-    """An endpoint that tells what listens on it: the service that strports makes keeps that for itself."""
+    def change(self, change: ClusterChange, ring: Ring | None) -> None:
+        """
+        Serve as this configuration says from now on; `ring` is its ring, if that is another one.
 
-    endpoint: IStreamServerEndpoint
-    listens: Callable[[IListeningPort], None]
+        Clients stay connected, and so do nodes that have not changed. What was asked of others before is
+        answered by them.
+        """
+        config = self.config = change.new
+        facts: Any = self.flow.facts
+        facts.password_digest = digest_of(config.password)
+        facts.tcp_port = getattr(config.listen, "port", 0)
+        facts.max_command_names = config.max_command_names
+        facts.max_client_name = config.max_client_name
+        self.flow.change_limits(config)
+        self.factory.admission.limit = config.max_connections
+        for pool in self.pools.values():
+            pool.cluster = config
+        if change.has_other_nodes:
+            self._change_nodes(change, ring or self.flow.ring)
 
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        def note(port: IListeningPort) -> IListeningPort:
-            self.listens(port)
-            return port
+    def _change_nodes(self, change: ClusterChange, ring: Ring) -> None:
+        came, gone = self.flow.change_nodes(ring, _addresses(change.new), change.kept_nodes)
+        now = self.reactor.seconds()
+        for node in gone:
+            pool = self.pools.pop(node)
+            pool.is_retired = True
+            self.retired.append(RetiredNode(node, pool, now))
+        for node, server in zip(self.flow.nodes, change.new.servers, strict=True):
+            if node in came:
+                self.pools[node] = self._new_pool(server)
+            else:
+                self.pools[node].server = server
+        for node in came:
+            for link in node.links + node.links3:
+                self.open(link)
+        for each in self.retired:
+            for node, pool in self.pools.items():
+                if self.flow.channels.hand_over(each.node, node):
+                    pool.listen_on(each.pool)
+        self.flow.channels.rehome()
+        self._look_at_retired(now, 0.0)
 
-        listening: Deferred[IListeningPort] = self.endpoint.listen(protocolFactory)
-        return listening.addCallback(note)
+    def sweep(self, now: float, drain_timeout: float) -> None:
+        """Look for nodes that have been silent or stuck for too long, and let go of those that are retired."""
+        config = self.config
+        self.flow.sweep(now, config.read_timeout, config.write_timeout)
+        if self.retired:
+            self._look_at_retired(now, drain_timeout)
+
+    def _look_at_retired(self, now: float, drain_timeout: float) -> None:
+        for retired in list(self.retired):
+            if retired.look(now, self.flow, self.config, drain_timeout):
+                self.retired.remove(retired)
+                self.flow.inherit(retired.node)
+
+    async def drain(self, drain_timeout: float) -> None:
+        """Take no more requests, wait until clients have what they are owed, and close all."""
+        self.factory.drain()
+        deadline = self.reactor.seconds() + drain_timeout
+        while self.factory.clients and self.reactor.seconds() < deadline:
+            await deferLater(self.reactor, DRAIN_POLL)
+        if self.factory.clients:
+            self.log.warn(
+                "clients of cluster {cluster} that are still owed replies after drain_timeout, and are"
+                " closed: {clients}",
+                cluster=self.config.name,
+                clients=self.factory.clients,
+            )
+        self.factory.close()
+        await self.close_nodes()
+
+    async def close_nodes(self) -> None:
+        """Close all connections to nodes, and dial no more."""
+        pools = [*self.pools.values(), *(retired.pool for retired in self.retired)]
+        closing = [Deferred.fromCoroutine(pool.close()) for pool in pools]
+        for each in closing:
+            await each

@@ -142,13 +142,18 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
             "Requests that were refused as a whole.",
         )
     yield from _latencies(flow, labels)
-    sent_by_pins: Counter[int] = Counter()
-    received_by_pins: Counter[int] = Counter()
+    # By labels: a node that is retired may have gone on under the same one.
+    more_sent: Counter[str] = Counter()
+    more_received: Counter[str] = Counter()
     for link in flow.pins.links:
-        sent_by_pins[link.node.index] += link.bytes_sent
-        received_by_pins[link.node.index] += link.bytes_received
+        more_sent[link.node.label] += link.bytes_sent
+        more_received[link.node.label] += link.bytes_received
+    for retired in list(cluster.retired):
+        _, _, _, sent, received = retired.node.queues()
+        more_sent[retired.node.label] += sent
+        more_received[retired.node.label] += received
     for node in list(flow.nodes):
-        more = sent_by_pins[node.index], received_by_pins[node.index]
+        more = more_sent[node.label], more_received[node.label]
         yield from _measured_node(flow, node, {**labels, "node": node.label}, *more)
 
 
@@ -171,14 +176,14 @@ def _latencies(flow: Flow, labels: Mapping[str, str]) -> Iterable[Measurement]:
 
 
 def _measured_node(
-    flow: Flow, node: Node, labels: Mapping[str, str], sent_by_pins: int, received_by_pins: int
+    flow: Flow, node: Node, labels: Mapping[str, str], more_sent: int, more_received: int
 ) -> Iterable[Measurement]:
     in_flight, unsent, waiting, sent, received = node.queues()
     for name, value, text in (
         ("node_requests", node.requests, "Requests sent to a node."),
         ("node_failures", node.failures, "Requests that a node did not answer."),
-        ("node_sent_bytes", sent + sent_by_pins, "Bytes sent to a node."),
-        ("node_received_bytes", received + received_by_pins, "Bytes received from a node."),
+        ("node_sent_bytes", sent + more_sent, "Bytes sent to a node."),
+        ("node_received_bytes", received + more_received, "Bytes received from a node."),
         ("node_hits", node.hits, "Keys that GET and MGET found on a node."),
         ("node_misses", node.misses, "Keys that GET and MGET did not find on a node."),
     ):
@@ -187,7 +192,7 @@ def _measured_node(
         yield Measurement(
             "overlord_proxy_node_pins",
             {**labels, "use": use},
-            flow.pins.used[node.index, blocking],
+            flow.pins.used[node, blocking],
             "gauge",
             "Connections to a node that one client has for itself.",
         )

@@ -36,20 +36,21 @@ ATTEMPT_DELAY = 0.05
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class DialledEndpoint:
-    """Dials a node for one link, within `timeout` seconds, and tells the link how it went."""
+    """Dials a node for one link, within `timeout()` seconds, and tells the link how it went."""
 
-    endpoint: IStreamClientEndpoint
+    endpoint: Callable[[], IStreamClientEndpoint]
+    """Asked each time, as `timeout` is: the configuration may have changed."""
     link: RedisLink
     reactor: Any
-    timeout: float
+    timeout: Callable[[], float]
     """For the whole: the endpoint's own begins anew with each address of a name."""
     told: Callable[[], None]
     """Called after each failure."""
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         self.link.dialing()
-        dialled: Deferred[IProtocol] = self.endpoint.connect(protocolFactory)
-        dialled.addTimeout(self.timeout, self.reactor, onTimeoutCancel=_dialled_for_too_long)
+        dialled: Deferred[IProtocol] = self.endpoint().connect(protocolFactory)
+        dialled.addTimeout(self.timeout(), self.reactor, onTimeoutCancel=_dialled_for_too_long)
         dialled.addErrback(self._failed)
         return dialled
 
@@ -78,6 +79,8 @@ class Pool:
     carriage: Carriage
     log = Logger()
     is_up: bool = field(default=False, init=False)
+    is_retired: bool = field(default=False, init=False)
+    """The configuration has the node no more, so its coming and going is no news."""
     changed_at: float | None = field(default=None, init=False)
     """When the node last came, went, or changed its mind about our login; in the reactor's seconds."""
     _was_up: bool | None = field(default=None, init=False)
@@ -106,6 +109,11 @@ class Pool:
             self._listening[link] = service = self._service(link)
             service.startService()
 
+    def listen_on(self, other: Pool) -> None:
+        """Keep the links open that listen, which another pool has opened to the same server."""
+        self._listening.update(other._listening)
+        other._listening.clear()
+
     def listen_no_more(self, link: RedisLink) -> None:
         """Dial for this link no more."""
         if (service := self._listening.pop(link, None)) is not None:
@@ -113,29 +121,18 @@ class Pool:
 
     def _service(self, link: RedisLink) -> ClientService:
         """What dials a link, and dials it again with back-off."""
-        cluster = self.cluster
-        endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, cluster.dial_timeout, self._look
-        )
-        policy = backoffPolicy(
-            initialDelay=cluster.redial_delay,
-            maxDelay=cluster.redial_max_delay,
-            factor=2.0,
-            jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
-        )
+        endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         return ClientService(
             endpoint,
             NodeConnFactory(link, self.carriage),
             # Not the service's own count: it takes a connection for a success, whoever answers there.
-            retryPolicy=lambda _: policy(max(link.dials_failed - 1, 0)),
+            retryPolicy=lambda _: self._delay(max(link.dials_failed - 1, 0)),
             clock=self.reactor,
         )
 
     def open_once(self, link: RedisLink) -> None:
         """Open a link that is not kept open: a failure or a loss is its end."""
-        endpoint = DialledEndpoint(
-            self._endpoint(), link, self.reactor, self.cluster.dial_timeout, self._look
-        )
+        endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         dialled = endpoint.connect(NodeConnFactory(link, self.carriage))
         self._dialled.add(dialled)
 
@@ -159,6 +156,20 @@ class Pool:
             self.reactor, host, port, timeout=timeout, attemptDelay=ATTEMPT_DELAY
         )
 
+    def _timeout(self) -> float:
+        return self.cluster.dial_timeout
+
+    def _delay(self, failures: int) -> float:
+        """Seconds until the next attempt, after so many that failed."""
+        cluster = self.cluster
+        policy = backoffPolicy(
+            initialDelay=cluster.redial_delay,
+            maxDelay=cluster.redial_max_delay,
+            factor=2.0,
+            jitter=lambda: random() * cluster.redial_delay,  # noqa: S311  # spreads proxies, guards nothing
+        )
+        return policy(failures)
+
     def _greeted(self, link: RedisLink, accepted: bool) -> None:
         """
         A node has answered HELLO 3.
@@ -178,7 +189,7 @@ class Pool:
     def _look(self) -> None:
         """A link has changed: say so if the node has come or gone with it, or lets us in no more."""
         self.is_up = any(link.is_ready() for link in self._services if link.protocol == 2)
-        if not self._services:  # no news about what we end ourselves
+        if not self._services or self.is_retired:  # no news about what we end ourselves
             return
         node = next(iter(self._services)).node
         refused = node.login_refused
@@ -215,12 +226,15 @@ class Pool:
                 cluster=self.cluster.name,
             )
 
-    async def close(self) -> None:
+    async def close(self, why: str = "the proxy stops") -> None:
         """Close all connections, and dial no more."""
         for dialled in list(self._dialled):
             dialled.cancel()
         services = {**self._services, **self._listening}
         self._services, self._listening = {}, {}
+        stopping = []
         for link, service in services.items():
-            link.close(ABORTING, "the proxy stops")
-            await service.stopService()
+            link.close(ABORTING, why)
+            stopping.append(service.stopService())
+        for each in stopping:
+            await each

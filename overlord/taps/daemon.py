@@ -5,7 +5,7 @@ twistd by itself ends by the signal it got, shows a traceback when a start fails
 format. A `Daemon` sees to the rest:
 
 - SIGTERM, SIGINT, SIGQUIT: stop in order, exit 0; a second one ends at once with 128 + its number.
-- SIGHUP: is logged, and nothing else. SIGUSR1: the log goes on in a fresh file.
+- SIGHUP: what `hangup` does, such as a reload; one that comes early is kept until all runs. SIGUSR1: the log goes on in a fresh file.
 - A start that fails: one sentence on stderr, exit 1; daemonized, twistd's parent process says it.
 """
 
@@ -49,6 +49,8 @@ class Daemon(Service):
     """What to tell at start: the configuration works, and somebody should look at it."""
     started: Callable[[], None] = lambda: None
     """Called once everything runs."""
+    hangup: Callable[[], None] = lambda: None
+    """Called for SIGHUP."""
     leaving: Callable[[], None] = lambda: None
     """Called when stopping begins."""
     notifier: Notifier = field(factory=Notifier.of_environment)
@@ -79,6 +81,9 @@ class Daemon(Service):
         self.started()
         # Before that, what listens accepts nobody.
         self.reactor.callWhenRunning(self.notifier.ready)
+        if _early_hangups:
+            _early_hangups.clear()
+            self.reactor.callWhenRunning(self._hang_up)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -117,7 +122,7 @@ class Daemon(Service):
     def _listen_to_signals(self) -> None:
         for number in STOPPING:
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._wake(self._ignore_hangup))
+        signal.signal(signal.SIGHUP, self._wake(self._hang_up))
         signal.signal(signal.SIGUSR1, self._wake(self._rotate))
 
     def _stop(self, number: int, _: FrameType | None) -> None:
@@ -137,14 +142,26 @@ class Daemon(Service):
         """A signal handler that does `what` in the reactor's next turn, and wakes it up for that."""
         return lambda _number, _frame: self.reactor.callFromThread(what)
 
-    def _ignore_hangup(self) -> None:
-        self.log.info("got SIGHUP: ignored, a changed configuration needs a restart")
+    def _hang_up(self) -> None:
+        if self._is_leaving:
+            self.log.info("got SIGHUP: ignored, the process ends")
+        else:
+            self.hangup()
 
     def _rotate(self) -> None:
         for sink in self.observer.sinks if self.observer is not None else ():
             if isinstance(sink, logs.File):
                 sink.rotate()
                 self.log.info("got SIGUSR1: this is a fresh log file")
+
+
+_early_hangups: list[int] = []
+"""SIGHUPs that came before a Daemon listened to signals."""
+
+
+def keep_hangups() -> None:
+    """Keep a SIGHUP that comes from now on until a Daemon runs: by itself it would end the process."""
+    signal.signal(signal.SIGHUP, lambda number, _: _early_hangups.append(number))
 
 
 def tell(title: str, sentence: str) -> None:

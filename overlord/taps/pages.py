@@ -1,7 +1,7 @@
 """What the site of `stat` shows besides the numbers: health, readiness, clusters, and a page for people."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from overlord import __version__
@@ -14,8 +14,8 @@ JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 
 
-def told_by(main: "ProxyService") -> Told:
-    """What the proxy says about itself."""
+def told_by(main: "ProxyService", remark: Callable[[], str] = str) -> Told:
+    """What the proxy says about itself; `remark` is a line of the reload's, empty when all is well."""
 
     async def clusters(breathe: Breath) -> tuple[str, str]:
         return JSON, json.dumps(await main.overview.taken(breathe)) + "\n"
@@ -27,6 +27,8 @@ def told_by(main: "ProxyService") -> Told:
 
     def health() -> Iterable[str]:
         yield f"overlord {__version__}, up for {main.overview.uptime():.0f} s"
+        if said := remark():
+            yield said
 
     def not_ready() -> list[str]:
         return main.overview.not_ready()

@@ -3,12 +3,11 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import attrs
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -19,25 +18,21 @@ from overlord.config import (
     ProxyTable,
     TcpAddress,
     UnixAddress,
-    check_together,
     described,
-    load_clusters,
-    load_proxy,
     stat_address,
 )
 from overlord.errors import ConfigError
-from overlord.proxy.command_names import command_problems
 from overlord.proxy.inherited import inherited_sockets
 from overlord.taps import pages, trial
-from overlord.taps.daemon import Daemon, tell
+from overlord.taps.daemon import Daemon, keep_hangups, tell
+from overlord.taps.files import Files, FileWatch, Reader
+from overlord.taps.reload import Reload
 from overlord.telemetry import logs
 from overlord.telemetry.exposition import StatBounds, StatService
 from overlord.telemetry.metrics import Measurement, Numbers
 
 if TYPE_CHECKING:
     from overlord.proxy.service import ProxyService
-
-T = TypeVar("T")
 
 log = Logger()
 
@@ -52,7 +47,6 @@ LATER = {
     "slower-than": "there is no slow log yet",
     "slower-max-bytes": "there is no slow log yet",
     "slower-backup-count": "there is no slow log yet",
-    "reload": "the cluster file is read at start only",
 }
 """Flags that users bring along and that cannot be served yet, with why."""
 
@@ -62,22 +56,38 @@ def makeService(options: "Options") -> Daemon:
     from twisted.internet import reactor  # not before twistd chose one
 
     main = serve(options.clusters, options.proxy, reactor)
+    reload = Reload(
+        read=options.reader.absolute().read,
+        apply=main.apply,
+        served=options.files,
+        reactor=reactor,
+        watch=options.watch,
+        interval=options.proxy.proxy.reload_interval,
+    )
     daemon = Daemon(
         title=TITLE,
-        services=[main],
+        services=[main, reload],
         reactor=reactor,
         twistd=options.twistd,
         observer=options.observer(),
         warnings=options.warnings,
         started=lambda: announce(main, len(options.clusters)),
+        hangup=lambda: reload.ask("got SIGHUP"),
     )
+    reload.began, reload.ended = daemon.notifier.reloading, daemon.notifier.ready
     if options.stat is not None:
         table = options.proxy.proxy
-        numbers = Numbers(lambda: chain(version(), main.measurements(), stat.measurements()))
+        numbers = Numbers(
+            lambda: chain(
+                version(), main.measurements(), reload.measurements(), stat.measurements()
+            )
+        )
         shown = numbers if table.use_metrics else None
-        stat = StatService(options.stat, shown, reactor, stat_bounds(table), pages.told_by(main))
+        stat = StatService(
+            options.stat, shown, reactor, stat_bounds(table), pages.told_by(main, reload.remark)
+        )
         # First to start and last to stop: it tells load balancers that we are leaving.
-        daemon.services = [stat, main]
+        daemon.services = [stat, main, reload]
         daemon.leaving = stat.leave
     return daemon
 
@@ -160,7 +170,7 @@ class Options(usage.Options):
     longdesc = (
         "Serves the clusters of FILE: makes many Redis servers look like one. "
         "SIGTERM and SIGINT let replies that are owed go out, then end with exit code 0; a second "
-        "signal ends at once. SIGUSR1 begins a fresh log file. "
+        "signal ends at once. SIGHUP reads the files again. SIGUSR1 begins a fresh log file. "
         "Exit codes: 0 done, 1 cannot start or serve (one sentence on stderr says why), 2 wrong usage, "
         "128 + the signal's number after a second signal."
     )
@@ -189,12 +199,15 @@ class Options(usage.Options):
         ["metrics", None, "serve /metrics even where the configuration says use_metrics = false"],
         ["std", None, "write the log to standard output (also beside a file)"],
         ["debug", None, "log what is for developers, too, and to standard output"],
-        ["reload", None, "comes with a later version"],
+        ["reload", None, "reload whenever the file of --cluster changes, not only for SIGHUP"],
     ]
     compData = usage.Completions(
         optActions={name: usage.CompleteFiles("*.toml") for name in ("cluster", "conf")}
     )
 
+    reader: Reader
+    files: Files
+    watch: FileWatch | None = None
     clusters: tuple[ClusterConfig, ...] = ()
     proxy: ProxyConfig
     stat: TcpAddress | None = None
@@ -232,6 +245,8 @@ class Options(usage.Options):
         if not self["cluster"]:
             raise usage.UsageError("--cluster is missing: which TOML file has the clusters?")
         flags = self._flags()
+        if self.parent is not None:
+            keep_hangups()
         try:
             self._load(flags)
         except ConfigError as error:
@@ -267,20 +282,13 @@ class Options(usage.Options):
 
     def _load(self, flags: dict[str, Any]) -> None:
         """Read both files. Raises ConfigError with the mistakes of both."""
-        problems: list[str] = []
-        clusters = attempt(lambda: load_clusters(self["cluster"]), problems)
-        loaded = attempt(lambda: load_proxy(self["conf"]), problems)
-        if clusters is None or loaded is None:
-            raise ConfigError(problems)
-        proxy = attrs.evolve(loaded.value, **flags)
-        if self["metrics"]:
-            proxy = attrs.evolve(proxy, proxy=attrs.evolve(proxy.proxy, use_metrics=True))
-        check_together(clusters, attrs.evolve(loaded, value=proxy))
-        if wrong := command_problems(clusters):
-            raise ConfigError(wrong)
-        self.clusters, self.proxy, self.stat = clusters.value, proxy, proxy.stat_address
-        unserved = inherited_sockets().warnings(clusters.value)
-        self.warnings = (*clusters.warnings, *loaded.warnings, *unserved)
+        self.reader = Reader(self["cluster"], self["conf"], flags, bool(self["metrics"]))
+        if self["reload"]:
+            self.watch = FileWatch(self.reader.absolute().cluster)  # before it is read
+        self.files = self.reader.read()
+        self.clusters, self.proxy = self.files.clusters, self.files.proxy
+        self.stat = self.proxy.stat_address
+        self.warnings = (*self.files.warnings, *inherited_sockets().warnings(self.clusters))
 
     def _is_attached(self) -> bool:
         """Whether the process will stay at its terminal."""
@@ -335,15 +343,6 @@ class Options(usage.Options):
 def say(text: str) -> None:
     """Answer on the terminal."""
     sys.stdout.write(f"{text}\n")
-
-
-def attempt(load: Callable[[], T], problems: list[str]) -> T | None:
-    """What `load` gives, or None, with its mistakes noted down."""
-    try:
-        return load()
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:

@@ -122,10 +122,7 @@ class RequestScanner(LengthLine):
         max_arg_size: int = 512 << 20,
         max_request: int = 1 << 30,
     ) -> None:
-        self.max_line = max_line
-        self.max_args = self.usual_args = max_args
-        self.max_arg_size = self.usual_arg_size = max_arg_size
-        self.max_request = max_request
+        self.set_bounds(max_line, max_args, max_arg_size, max_request)
         self.at = 0
         self.left = 0
         self.whole = 0
@@ -135,6 +132,13 @@ class RequestScanner(LengthLine):
         self.after = 0
         self.violation = None
         self.broken_bound = ""
+
+    def set_bounds(self, max_line: int, max_args: int, max_arg_size: int, max_request: int) -> None:
+        """Hold what is announced from now on to these bounds."""
+        self.max_line = max_line
+        self.max_args = self.usual_args = max_args
+        self.max_arg_size = self.usual_arg_size = max_arg_size
+        self.max_request = max_request
 
     def restrict(self, max_args: cython.Py_ssize_t, max_arg_size: cython.Py_ssize_t) -> None:
         """Have lower bounds between two frames, for who has not authenticated yet."""

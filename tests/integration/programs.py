@@ -359,8 +359,9 @@ class OverlordProxy(Program):
     The proxy, as `twistd overlord-proxy` starts it.
 
     `servers` are addresses or server strings of the cluster file; further keys of the cluster are
-    keyword arguments, keys of `[proxy]` come in `proxy`. With the key `password` its clients here are
-    logged in already.
+    keyword arguments, keys of `[proxy]` come in `proxy`, further options in `arguments`. With
+    `through_link` the cluster file is reached as in Kubernetes, by a link in a folder that is a link. With
+    the key `password` its clients here are logged in already.
     """
 
     name = "overlord-proxy"
@@ -371,9 +372,13 @@ class OverlordProxy(Program):
         *,
         transport: str = "hub",
         proxy: Mapping[str, object] | None = None,
+        arguments: Sequence[str] = (),
+        through_link: bool = False,
         **cluster: object,
     ) -> None:
         super().__init__()
+        self.arguments = arguments
+        self.through_link = through_link
         self.stat_port = free_port()
         self.stat_host = "127.0.0.1"
         self.settings: dict[str, object] = {
@@ -389,13 +394,25 @@ class OverlordProxy(Program):
         self.proxy: dict[str, object] = {"transport": transport} | dict(proxy or {})
 
     def command(self) -> Sequence[str]:
+        if self.through_link:
+            (self.folder / "..first").mkdir()
+            (self.folder / "..data").symlink_to(self.folder / "..first")
+            (self.folder / "cluster.toml").symlink_to(self.folder / "..data" / "cluster.toml")
         (self.folder / "cluster.toml").write_text(toml({"clusters": [self.settings]}))
         conf = {"stat": f"{self.stat_host}:{self.stat_port}", "proxy": self.proxy}
         (self.folder / "proxy.toml").write_text(toml(conf))
         # Not the path from sys.executable's links: a virtual environment's twistd is beside the link.
         twistd = str(Path(sys.executable).parent / "twistd")
         files = ["--cluster", "cluster.toml", "--conf", "proxy.toml"]
-        return [sys.executable, twistd, "--nodaemon", "--pidfile=", "overlord-proxy", *files]
+        return [
+            sys.executable,
+            twistd,
+            "--nodaemon",
+            "--pidfile=",
+            "overlord-proxy",
+            *files,
+            *self.arguments,
+        ]
 
     def client(self, timeout: float = 5.0) -> Client:
         return logged_in(super().client(timeout), str(self.settings.get("password", "")))

@@ -2,12 +2,11 @@
 The clients that people use, with their defaults, over four nodes.
 
 What a client gets through the proxy is compared with what it gets from a server of its own: it must not
-be able to tell them apart. The libraries on Node.js are for the soak, because they come from npm.
+be able to tell them apart. The libraries on Node.js have a suite of their own, in conformance/.
 """
 
 import asyncio
 import csv
-import json
 import os
 import pty
 import re
@@ -18,13 +17,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from operator import methodcaller
-from pathlib import Path
 
 import pytest
 import redis
 import redis.asyncio
 from integration.client import encode, spread
-from integration.npm import LIBRARIES, NodeJs, node_js
 from integration.programs import OverlordProxy, RedisServer
 
 PROTOCOLS = ({}, {"protocol": 2}, {"protocol": 3})
@@ -454,41 +451,3 @@ def test_redis_benchmark_runs(proxy: OverlordProxy, server: RedisServer, options
     assert list(through) == list(benchmarked(server.port, *options.split()))
     assert "MSET (10 keys)" in through
     assert all(speed > 0 for speed in through.values())
-
-
-# Node.js
-
-
-@pytest.fixture(name="node", scope="module")
-def _node() -> NodeJs:
-    return node_js()
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_a_library_on_node_js_gets_what_a_server_gives(
-    proxy: OverlordProxy, server: RedisServer, node: NodeJs, seed: int, library: str
-) -> None:
-    """With its defaults it connects, reads what it wrote, and is told what is not served."""
-    script = Path(__file__).parent / "node_clients" / f"{library.rpartition('-')[0]}.cjs"
-
-    def report(port: int) -> dict:
-        done = subprocess.run(
-            [node.program, str(script), library, str(port), f"{library}{seed}"],
-            env=node.environment(),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    through, direct = report(proxy.port), report(server.port)
-
-    assert through["got"] == direct["got"]
-    assert through["got"]["mget"] == [str(i) for i in range(40)] + ["0", None]
-    assert through["got"]["together"] == [f"p{i}" for i in range(40)]
-    assert through["after"] == {"exists": {"reply": 0}}
-    assert set(through["refused"]) == {"keyspace", "blocking", "transaction", "subscription"}
-    assert all("is not supported by the proxy: " in said for said in through["refused"].values())

@@ -16,6 +16,8 @@ LEFT_OUT = {
 }
 """Commands that cannot be counted by their replies, with why."""
 MAY_CLOSE = {b"CLIENT|KILL", b"RESET"}
+CONFIRMED = ("SUBSCRIBE", "UNSUBSCRIBE")
+"""What ends so gets a reply for each name, so it is sent with one."""
 
 WORDS = ("1", "{d5}k", "{d5}other", "elsewhere", "x", "-1", "3.5", "GET", "COUNT", "LIMIT", "*", "")
 """What stands for arguments: keys of one node and of another, numbers, options, nothing."""
@@ -33,6 +35,8 @@ def forms(draw: random.Random) -> Iterator[list[str]]:
             yield words
         fewest = max(abs(row.arity) - len(words), 0)
         count = fewest + draw.randrange(3)
+        if words[0].endswith(CONFIRMED):
+            count = 1
         if row.kind is Kind.BLOCKING:
             yield [*words, *[BRIEF] * count]
         else:

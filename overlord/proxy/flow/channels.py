@@ -318,6 +318,23 @@ class Channels:
             if self.is_confirmed(topic):
                 self._confirmed(topic)
 
+    def hand_over(self, old: Node, new: Node) -> bool:
+        """
+        A node has taken the place of another one; if it is the same server, its connection goes on.
+
+        A second one beside it would bring each message twice. Gives True if there was one.
+        """
+        if (old.label, old.address) != (new.label, new.address) or old not in self.links:
+            return False
+        link = self.links[new] = self.links.pop(old)
+        link.belong_to(new)
+        return True
+
+    def are_at(self, node: Node) -> bool:
+        """Whether something is listened to at this node, or still to be left there."""
+        link = self.links.get(node)
+        return link is not None and bool(link.topics)
+
     def _all(self) -> list[Topic]:
         return [topic for topics in self.topics for topic in topics.values()]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overlord.proxy.flow.command_errors import CommandRejected
-from overlord.proxy.flow.parts import Client
+from overlord.proxy.flow.parts import Client, Node
 from overlord.proxy.flow.pins import PinLink, count, pause, wake
 
 WAIT, DONE = 0, 1
@@ -35,7 +35,7 @@ class Errand:
     def take_up(self, argv: Sequence[bytes], frame: bytes) -> int:
         """Begin, and when it is called again, look whether all nodes have answered."""
         if not self._visits:
-            self._visits = [_Visit(self, index) for index in range(len(self.client.flow.nodes))]
+            self._visits = [_Visit(self, node) for node in self.client.flow.nodes]
             for visit in self._visits:
                 visit.begin(frame)
         if any(not visit.reply for visit in self._visits):
@@ -60,6 +60,9 @@ class Errand:
         """It waits for answers, not for an element."""
         return False
 
+    def rehome(self) -> None:
+        """The nodes have changed: those that were asked already answer."""
+
     def client_lost(self) -> None:
         """The client has gone; what the nodes were told, they do."""
         self.client.pin = None
@@ -78,11 +81,11 @@ class Errand:
 class _Visit:
     """The part of an errand that concerns one node: the user of its connection."""
 
-    def __init__(self, errand: Errand, index: int) -> None:
+    def __init__(self, errand: Errand, node: Node) -> None:
         self.client = errand.client
         self.reply = b""
         self._errand = errand
-        self._index = index
+        self._node = node
         self._link: PinLink | None = None
         self._frame = b""
 
@@ -91,7 +94,7 @@ class _Visit:
         pins = self.client.flow.pins
         self._frame = frame
         try:
-            link = self._link = pins.take(self, self._index, True)
+            link = self._link = pins.take(self, self._node, True)
         except CommandRejected as rejected:
             self.reply = rejected.reply
             return

@@ -128,7 +128,7 @@ def _joined(split: Split, flow: Flow) -> bytes:
         return _each(replies)
     if split.join == Join.PICK:
         return choice([reply for reply in replies if reply not in NULLS] or replies)
-    return _cursor(split.node, replies[0], flow)
+    return _cursor(split, replies[0])
 
 
 def _lists(replies: list[bytes]) -> bytes:
@@ -210,14 +210,14 @@ def _each(replies: list[bytes]) -> bytes:
     return b"\r\n".join([rows[0][0], *items, b""])
 
 
-def _cursor(node: int, reply: bytes, flow: Flow) -> bytes:
+def _cursor(split: Split, reply: bytes) -> bytes:
     """A node's reply to SCAN with a cursor of the whole cluster."""
     head, _, rest = reply.partition(b"\r\n")
     length, _, rest = rest.partition(b"\r\n")
     text, _, rest = rest.partition(b"\r\n")
     if head != b"*2" or length[:1] != b"$" or not text.isdigit():
         return WRONG_TYPE
-    cursor = cursor_after(Place(node, int(text)), len(flow.nodes), flow.scan_mark)
+    cursor = cursor_after(Place(split.node, int(text)), split.nodes, split.mark)
     if cursor is None:
         return TOO_LARGE_CURSOR
     ours = b"%d" % cursor

@@ -22,6 +22,7 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
         LOGIN,
         READY,
+        WAITING,
         Client,
         Flow,
         Node,
@@ -33,7 +34,16 @@ if cython.compiled:
     from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from cython.cimports.overlord.wire.stream import OPEN
 else:
-    from overlord.proxy.flow.parts import LOGIN, READY, Client, Flow, Node, Pending, new_pending
+    from overlord.proxy.flow.parts import (
+        LOGIN,
+        READY,
+        WAITING,
+        Client,
+        Flow,
+        Node,
+        Pending,
+        new_pending,
+    )
     from overlord.proxy.flow.replies import RedisLink
     from overlord.wire.buffer import alike, cut
     from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
@@ -153,6 +163,10 @@ class ListenLink(RedisLink):
         self.outgoing.append(frame, 0, len(frame))
         self.push(pending)
         self.touch()
+
+    def belong_to(self, node: Node) -> None:
+        """Lead to this node."""
+        self.node = node
 
     def owes(self) -> bool:
         """Whether the node has not answered all that it was asked."""
@@ -298,5 +312,5 @@ class Debt:
         """Answer the request, unless the client has gone, and go on with what it has sent."""
         client: Client = self.client
         if not client.gone:
-            client.waits = False
+            client.waits &= ~WAITING
             client.answer(self.pending, reply, 0, len(reply))

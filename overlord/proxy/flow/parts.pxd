@@ -16,6 +16,9 @@ cdef enum Knows:
     YES = 1
     NO = 2
 
+cdef enum Waits:
+    WAITING = 1
+    SETTLING = 2
 cdef enum Lateness:
     IN_TIME = 0
     FIRST_LATE = 1
@@ -48,6 +51,8 @@ cdef class Split(Pending):
     cdef bint failed
     cdef list parts
     cdef Py_ssize_t node
+    cdef Py_ssize_t nodes
+    cdef int mark
     cdef bytearray owners
     cdef Py_ssize_t count
 
@@ -75,7 +80,7 @@ cdef class Client(Stream):
     cdef Py_ssize_t begun_at
     cdef Py_ssize_t begun_received
     cdef public object subscriber
-    cdef bint waits
+    cdef int waits
     cdef Py_ssize_t largest
     cdef Pending head
     cdef Pending last
@@ -126,6 +131,7 @@ cdef class Link(Stream):
 cdef class Node:
     cdef readonly Flow flow
     cdef readonly int index
+    cdef public bint is_retired
     cdef readonly str label
     cdef readonly str address
     cdef readonly list links
@@ -150,6 +156,7 @@ cdef class Node:
     cdef Link _detour(self, Client client, list links, Link preferred)
     cdef bint is_up(self)
     cpdef bytes refusal(self)
+    cpdef Py_ssize_t open_requests(self)
 
 cdef class Flow:
     cdef readonly str name
@@ -194,4 +201,5 @@ cdef class Flow:
     cdef bytes login
     cdef Py_ssize_t max_memory
     cdef int ping_row
+    cdef object commands
     cpdef bint over_budget(self, Py_ssize_t more)

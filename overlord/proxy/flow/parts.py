@@ -48,6 +48,7 @@ else:
 
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
     UNKNOWN, YES, NO = 0, 1, 2
+    WAITING, SETTLING = 1, 2
     IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
@@ -113,7 +114,8 @@ class Split(Pending):
         parts: one Pending for each node that was asked.
         owners: for each key (two bytes each, low one first) the number of its part.
         count: number of keys; 0 if it concerns no keys.
-        node: index of the one node that was asked, for a SCAN.
+        node, nodes, mark: for a SCAN, the index of the node that was asked, of how many nodes, and the mark
+            of their topology, which may have changed when the reply comes.
     """
 
     if not cython.compiled:
@@ -127,6 +129,8 @@ class Split(Pending):
         self.left = 0
         self.failed = False
         self.node = 0
+        self.nodes = 0
+        self.mark = 0
         self.parts = []
         self.owners = bytearray(2 * count)
 
@@ -151,8 +155,9 @@ class Client(Stream):
         in_flight: requests that are not answered.
         window: how many requests it may have in flight; grows as replies are drained.
         retained: bytes of replies that wait for their turn.
-        waits: its next request waits for a place in a link's line, or until it is known whether the
-            nodes speak RESP3.
+        waits: what its next request waits for; 0: nothing. WAITING: for a place in a link's line, for a
+            connection, or until it is known whether the nodes speak RESP3. SETTLING: for the replies to what
+            was asked before the nodes changed.
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
@@ -191,7 +196,7 @@ class Client(Stream):
         self.retained = 0
         self.gone = False
         self.draining = False
-        self.waits = False
+        self.waits = 0
         self.largest = 0
         self.head = None
         self.last = None
@@ -207,6 +212,22 @@ class Client(Stream):
         self.subscriber = None
         flow.clients[number] = self
         flow.clients_seen += 1
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """
+        The nodes have changed: take nothing more up until all that was asked before is answered.
+
+        What it asks for next may go over another connection, even to the same server, and must not overtake.
+        """
+        if self.in_flight > 0:
+            self.waits |= SETTLING
+        self.detours = None
+        if self.pin is not None:
+            self.pin.rehome()
 
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
@@ -583,6 +604,7 @@ class Node:
         hits, misses: keys that GET and MGET have found, and not found.
         bytes_sent, bytes_received: what went over connections whose links are no more.
         trouble: why the last connection to it failed, in words for clients.
+        is_retired: the configuration has it no more: it gets no new requests.
         login_refused: why it did not let us in, when we last tried, in words for clients; empty: it did, or
             was never asked.
     """
@@ -608,6 +630,7 @@ class Node:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.trouble = "not connected"
+        self.is_retired = False
         self.login_refused = ""
         self.mark = 0
         self.part = 0
@@ -684,6 +707,31 @@ class Node:
         """What a client is told that no link can take its request."""
         return f"-ERR node unavailable: {self.trouble}\r\n".encode()
 
+    def take_counts(self, other: Node) -> None:
+        """Go on with the counters of one that had the same label, and whose begin anew."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.hits += other.hits
+        self.misses += other.misses
+        other.requests = other.failures = other.hits = other.misses = 0
+        self.latencies.add(other.latencies)
+        other.latencies = Latencies()
+        _, _, _, sent, received = other.queues()
+        self.bytes_sent += sent
+        self.bytes_received += received
+        other.bytes_sent -= sent  # its links go on counting for a while, from 0
+        other.bytes_received -= received
+
+    def open_requests(self) -> cython.Py_ssize_t:
+        """How many are open on the links that clients share."""
+        link: Link
+        count: cython.Py_ssize_t = 0
+        for link in self.links:
+            count += link.in_flight
+        for link in self.links3:
+            count += link.in_flight
+        return count
+
     def set_trouble(self, trouble: str) -> None:
         self.trouble = trouble.replace("\r", " ").replace("\n", " ")
 
@@ -722,10 +770,7 @@ class Flow:
         self.name = name
         self.outbox = outbox
         self.ring = ring
-        self.limits = limits
         self.facts = facts
-        self.book = book_of(limits.deny_commands, limits.allow_commands, limits.rename_commands)
-        self.table = CommandTable(self.book)
         self.clients = {}
         self.dial = None
         self.pins = None
@@ -747,6 +792,17 @@ class Flow:
         self.args = Args()
         self.scratch = Buffer()
         self.serial = 0
+        self.max_memory = max_memory
+        self.commands: Any = None
+        self.take_limits(limits)
+        self.scan_mark = mark_of([label for label, _ in addresses])
+        self.nodes = [
+            Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
+        ]
+
+    def take_limits(self, limits: Any) -> None:
+        """These bounds and commands hold from now on."""
+        self.limits = limits
         self.window_start = limits.window_start
         self.window_max = limits.window_max
         self.window_bytes = limits.window_bytes
@@ -756,15 +812,16 @@ class Flow:
         self.node_queue = limits.node_queue
         self.greet_nodes = limits.greet_nodes
         self.login = login_frame(limits.node_username, limits.node_password)
-        self.max_memory = max_memory
         self.elements = self.new_reply_scanner()
-        self.scan_mark = mark_of([label for label, _ in addresses])
+        commands = (limits.deny_commands, limits.allow_commands, limits.rename_commands)
+        if commands == self.commands:
+            return
+        self.commands = commands
+        self.book = book_of(*commands)
+        self.table = CommandTable(self.book)
         self.ping_row = self.table.find(b"PING", 0, 4)
         if self.ping_row >= 0 and self.table.row(self.ping_row).kind is not Kind.LOCAL:
             self.ping_row = -1
-        self.nodes = [
-            Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
-        ]
 
     def new_reply_scanner(self) -> ReplyScanner:
         return ReplyScanner(
@@ -831,7 +888,7 @@ def let_go_on(waiters: list) -> cython.int:
     """What these clients waited for is there; the list is empty afterwards."""
     client: Client
     for client in waiters:
-        client.waits = False
+        client.waits &= ~WAITING
         if not client.gone:
             client.outbox.add_hungry(client)
     waiters.clear()

@@ -68,6 +68,8 @@ class Pinned:
 
     Attributes:
         link: the connection; None before it is needed, and after it was lost.
+        ring, nodes: those of the cluster when it began. What has begun at a node ends there, even when keys
+            have moved meanwhile.
         node: index of the node that it is to; NOWHERE while that is open.
         in_multi: between MULTI and EXEC.
         began: the node has answered MULTI.
@@ -85,6 +87,8 @@ class Pinned:
         self.client = client
         self.flow = client.flow
         self.pins: Pins = client.flow.pins
+        self.ring = client.flow.ring
+        self.nodes = client.flow.nodes
         self.link: PinLink | None = None
         self.node = NOWHERE
         self.in_multi = False
@@ -166,7 +170,7 @@ class Pinned:
         if not self.in_multi:
             return self._answer(EXEC_ALONE)
         if self.node == NOWHERE and self.held and not self.aborted:
-            self.node = self.client.number % len(self.flow.nodes)
+            self.node = self.client.number % len(self.nodes)
         if not (self.aborted or self.touched or self.node == NOWHERE):
             try:
                 return self._say_last(frame)
@@ -266,7 +270,7 @@ class Pinned:
 
     def _node_of(self, row: Command, argv: Sequence[bytes]) -> int:
         indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
-        ring = self.flow.ring
+        ring = self.ring
         if not indices:
             return NOWHERE
         if ring.is_random and self.node != NOWHERE:
@@ -299,7 +303,7 @@ class Pinned:
             raise CommandRejected(trouble)
         link = self.link
         if link is None:
-            link = self.link = self.pins.take(self, self.node, waits_at_node)
+            link = self.link = self.pins.take(self, self.nodes[self.node], waits_at_node)
             link.changed = self._wake
             if not link.is_ready():
                 pause(self.client)
@@ -351,6 +355,11 @@ class Pinned:
             self.aborted = self.aborted or (self.in_multi and not self.watching)
             self.trouble = refusal if not self.watching else b""
         self._wake()
+
+    def rehome(self) -> None:
+        """The cluster's nodes have changed: who has not begun at one begins at the new ones."""
+        if self.link is None:
+            self.ring, self.nodes, self.node = self.flow.ring, self.flow.nodes, NOWHERE
 
     def client_lost(self) -> None:
         """The client has gone: what it has begun at the node ends with the connection."""

@@ -23,6 +23,7 @@ from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
+        WAITING,
         Client,
         Flow,
         Link,
@@ -36,6 +37,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import ABORT, OPEN
 else:
     from overlord.proxy.flow.parts import (
+        WAITING,
         Client,
         Flow,
         Link,
@@ -52,6 +54,7 @@ MINUS = cython.declare(cython.int, 45)
 CLASS_TRANSACTION = cython.declare(cython.int, int(CommandClass.TRANSACTION))
 CLASS_BLOCKING = cython.declare(cython.int, int(CommandClass.BLOCKING))
 CLASS_OTHER = int(CommandClass.OTHER)
+NODE_REMOVED = "it was removed from the configuration"
 CLIENT_ID = command([b"CLIENT", b"ID"])
 
 
@@ -194,11 +197,11 @@ class Pins:
         self.flow = flow
         self.dial: Callable[[PinLink], object] | None = None
         self.links: set[PinLink] = set()
-        self.used: Counter[tuple[int, bool]] = Counter()
-        """How many are in use, by the node's index and whether it is for a command that waits."""
-        self._idle: dict[tuple[int, int], list[PinLink]] = {}
+        self.used: Counter[tuple[Node, bool]] = Counter()
+        """How many are in use, by the node and whether it is for a command that waits."""
+        self._idle: dict[tuple[Node, int], list[PinLink]] = {}
 
-    def take(self, user: Any, index: int, blocking: bool) -> PinLink:
+    def take(self, user: Any, node: Node, blocking: bool) -> PinLink:
         """
         A connection to this node for a user; if it is DOWN, it is to be opened.
 
@@ -207,29 +210,28 @@ class Pins:
         """
         flow: Flow = self.flow
         client: Client = user.client
-        node: Node = flow.nodes[index]
         limits = flow.limits
         key = "blocking_pins" if blocking else "transaction_pins"
-        if self.used[index, blocking] >= getattr(limits, key):
+        if self.used[node, blocking] >= getattr(limits, key):
             flow.hit(key)
             raise CommandRejected(command_errors.no_pin_left(key, getattr(limits, key)))
         if flow.over_budget(0):
             flow.hit("max_memory")
             raise CommandRejected(command_errors.OUT_OF_MEMORY)
         link: PinLink
-        idle: list = self._idle.get((index, client.protocol), [])
+        idle: list = self._idle.get((node, client.protocol), [])
         while idle:
             link = idle.pop()
             if link.is_idle():
                 break
         else:
-            if node.link_for(client) is None:
+            if node.is_retired or node.link_for(client) is None:
                 node.failures += 1
                 raise CommandRejected(node.refusal())
             link = PinLink(flow, node, client.protocol)
             self.links.add(link)
         link.lend(user, blocking)
-        self.used[index, blocking] += 1
+        self.used[node, blocking] += 1
         return link
 
     def open(self, link: PinLink) -> None:
@@ -239,9 +241,9 @@ class Pins:
 
     def give_back(self, link: PinLink) -> None:
         """Its user needs it no more: the next one may have it, if it is as good as new."""
-        if link.is_idle():
+        if link.is_idle() and not link.node.is_retired:
             self._release(link)
-            self._idle.setdefault((link.node.index, link.protocol), []).append(link)
+            self._idle.setdefault((link.node, link.protocol), []).append(link)
         else:
             self.end(link)
 
@@ -254,13 +256,13 @@ class Pins:
         """Its connection is gone."""
         self._release(link)
         self.links.discard(link)
-        idle = self._idle.get((link.node.index, link.protocol), [])
+        idle = self._idle.get((link.node, link.protocol), [])
         if link in idle:
             idle.remove(link)
 
     def _release(self, link: PinLink) -> None:
         if link.user is not None:
-            self.used[link.node.index, link.blocking] -= 1
+            self.used[link.node, link.blocking] -= 1
             link.lend(None, False)
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
@@ -269,6 +271,34 @@ class Pins:
         idle_timeout = self.flow.limits.pin_idle_timeout
         for link in list(self.links):
             link.sweep_pin(now, read_timeout, write_timeout, idle_timeout)
+
+    def retire(self, node: Node) -> None:
+        """Nobody gets a connection to this node any more; who has one keeps it until it is given back."""
+        for protocol in (2, 3):
+            for link in self._idle.pop((node, protocol), []):
+                link.close(ABORT, NODE_REMOVED)
+
+    def are_used(self, node: Node) -> bool:
+        """Whether somebody has a connection to this node; what nobody has is not counted any more."""
+        if self.used[node, False] or self.used[node, True]:
+            return True
+        del self.used[node, False], self.used[node, True]
+        return False
+
+    def end_waits(self, node: Node) -> None:
+        """Have the commands that wait at this node answered as if their time were over."""
+        for link in self._used_on(node):
+            if link.user.waits_at_node:
+                self.end_wait(link)
+
+    def end_all(self, node: Node, *, waits: bool) -> None:
+        """End the transactions that are open on this node, with `waits` the commands that wait as well."""
+        for link in self._used_on(node):
+            if waits or not link.user.waits_at_node:
+                link.close(ABORT, NODE_REMOVED)
+
+    def _used_on(self, node: Node) -> list[PinLink]:
+        return [link for link in self.links if link.node is node and link.user is not None]
 
     def end_wait(self, link: PinLink, *, with_error: bool = False) -> bool:
         """
@@ -315,7 +345,7 @@ def hold_more(size: cython.Py_ssize_t) -> None:
 
 def pause(client: Client) -> None:
     """Take nothing more up until `wake`."""
-    client.waits = True
+    client.waits |= WAITING
 
 
 def wake(client: Client) -> None:

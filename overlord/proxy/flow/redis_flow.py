@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import cython
 
 from overlord.proxy.flow.channels import Channels
+from overlord.proxy.flow.cursors import mark_of
 from overlord.proxy.flow.pins import Pins
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.proxy.flow.parts import (
         FIRST_LATE,
         IN_TIME,
@@ -24,10 +26,12 @@ if cython.compiled:
         Flow,
         Link,
         Node,
+        let_go_on,
     )
     from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.parts import (
         FIRST_LATE,
         IN_TIME,
@@ -38,6 +42,7 @@ else:
         Flow,
         Link,
         Node,
+        let_go_on,
     )
     from overlord.wire.stream import Outbox
 
@@ -64,8 +69,11 @@ class RedisFlow(Flow):
         """Make the links that every client needs, `node_connections` for each node; return them."""
         node: Node
         for node in self.nodes:
-            node.links = [RedisLink(self, node, 2) for _ in range(self.limits.node_connections)]
+            node.links = self._new_links(node, 2)
         return [link for node in self.nodes for link in node.links]
+
+    def _new_links(self, node: Node, protocol: int) -> list[RedisLink]:
+        return [RedisLink(self, node, protocol) for _ in range(self.limits.node_connections)]
 
     def new_client(self, number: int) -> RedisClient:
         """A client that has just come."""
@@ -83,9 +91,7 @@ class RedisFlow(Flow):
         answer = YES
         for node in self.nodes:
             if not node.links3:
-                node.links3 = [
-                    RedisLink(self, node, 3) for _ in range(self.limits.node_connections)
-                ]
+                node.links3 = self._new_links(node, 3)
             if node.speaks3 == NO:
                 return NO
             if node.speaks3 == UNKNOWN:
@@ -95,6 +101,66 @@ class RedisFlow(Flow):
                 if link.dials_failed == 0:
                     answer = UNKNOWN
         return answer
+
+    def change_limits(self, limits: Any) -> None:
+        """Other bounds and commands hold from now on."""
+        client: Client
+        self.take_limits(limits)
+        for client in self.clients.values():
+            client.take_limits()
+
+    def change_nodes(
+        self, ring: Ring, addresses: Sequence[tuple[str, str]], keeps: Container[str]
+    ) -> tuple[list[Node], list[Node]]:
+        """
+        Route by this ring, to these nodes, from now on.
+
+        Of those whose labels are in `keeps`, the links go on. Gives the new nodes, whose links are to be
+        opened, and those that are not used any more, whose links are to be closed once nothing is open on
+        them. What a client asks for next waits until all that it has asked for is answered.
+        """
+        node: Node
+        link: Link
+        client: Client
+        old = {node.label: node for node in self.nodes}
+        speaks3 = False
+        for node in self.nodes:
+            speaks3 = speaks3 or len(node.links3) > 0
+        nodes: list = []
+        came: list = []
+        for index, (label, address) in enumerate(addresses):
+            if label in keeps:
+                node = old.pop(label)
+                node.index = index
+            else:
+                node = Node(self, index, label, address)
+                node.links = self._new_links(node, 2)
+                if speaks3:
+                    node.links3 = self._new_links(node, 3)
+                came.append(node)
+            nodes.append(node)
+        self.ring, self.nodes = ring, nodes
+        self.scan_mark = mark_of([label for label, _ in addresses])
+        for client in self.clients.values():
+            client.settle()
+        for node in old.values():
+            node.is_retired = True
+            self.inherit(node)
+            self.pins.retire(node)
+            for link in node.links + node.links3:
+                let_go_on(link.waiters)
+        let_go_on(self.protocol_waiters)
+        return came, list(old.values())
+
+    def inherit(self, retired: Node) -> None:
+        """Go on with the counters of a node that is retired: the node of the same label, or the cluster."""
+        node: Node
+        for node in self.nodes:
+            if node.label == retired.label:
+                node.take_counts(retired)
+                return
+        self.latencies.add(retired.latencies)
+        retired.latencies = Latencies()
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that have been silent or stuck for too long."""

@@ -6,6 +6,7 @@ cdef class RedisClient(Client):
     cdef bytes refusal
 
     cdef bint may_take_up(self) noexcept
+    cdef bint has_settled(self) noexcept
     cdef int request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _route(self, int row, int kind, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _forward(self, int index, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

@@ -37,10 +37,12 @@ if cython.compiled:
         ALOUD,
         MUTE,
         NO,
+        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -67,10 +69,12 @@ else:
         ALOUD,
         MUTE,
         NO,
+        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
         UNKNOWN,
+        WAITING,
         Client,
         Flow,
         Link,
@@ -133,11 +137,14 @@ class RedisClient(Client):
 
     def _greet_stranger(self) -> None:
         """Let this client do and cost little until it gives the password."""
-        limits = self.flow.limits
         self.is_stranger = True
         self.pin = Stranger(self)
-        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
+        self._restrict()
         self.bear_unread(BOUNDLESS)  # the Stranger closes who reads nothing
+
+    def _restrict(self) -> None:
+        limits = self.flow.limits
+        self.scanner.restrict(limits.unauthenticated_max_args, limits.unauthenticated_max_arg_size)
 
     def _let_in(self) -> None:
         """It has given the password: no question is asked any more."""
@@ -162,6 +169,27 @@ class RedisClient(Client):
             and (self.muting != SKIPPED or self.in_flight == 0)
         )
 
+    def has_settled(self) -> cython.bint:
+        """Whether it waited for what was asked before the nodes changed, and may go on now."""
+        if self.waits & SETTLING and self.in_flight == 0:
+            self.waits &= ~SETTLING
+            return self.may_take_up()
+        return False
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed: what comes next is held to the new ones."""
+        limits = self.flow.limits
+        self.scanner.set_bounds(
+            limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
+        )
+        self.window = min(self.window, limits.window_max)
+        if self.is_stranger and self.flow.facts.password_digest:
+            self._restrict()
+        elif self.is_stranger:
+            self._let_in()  # nobody is asked for a password any more
+            if self.session is not None:
+                self.session.is_stranger = False
+
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
@@ -174,7 +202,7 @@ class RedisClient(Client):
         self.blocked = False
         self.heard_at = self.flow.now
         while at < end:
-            if not self.may_take_up():
+            if not self.may_take_up() and not self.has_settled():
                 self.blocked = True
                 if self.in_flight >= self.flow.window_max:
                     self.flow.hit("window_max")
@@ -387,7 +415,7 @@ class RedisClient(Client):
     def _wait_for_place(self, link: Link) -> cython.int:
         """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
         self.flow.hit("node_pipe_count")
-        self.waits = True
+        self.waits |= WAITING
         link.waiters.append(self)
         return 0
 
@@ -521,6 +549,8 @@ class RedisClient(Client):
         split: Split = Split(JOIN_CURSOR, 0)
         place = place_of(argv[1], len(flow.nodes), flow.scan_mark)
         split.node = place.node
+        split.nodes = len(flow.nodes)
+        split.mark = flow.scan_mark
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
         return self._ask_each(split, [flow.nodes[place.node]], frame)
 
@@ -731,7 +761,7 @@ class RedisClient(Client):
         if argv[0] == b"HELLO" and len(argv) > 1 and argv[1] == b"3":
             known = flow.knows_resp3()
             if known == UNKNOWN:
-                self.waits = True
+                self.waits |= WAITING
                 flow.protocol_waiters.append(self)
                 return 0
             if known == NO:

@@ -64,6 +64,9 @@ class Stranger:
         """It waits for nothing."""
         return False
 
+    def rehome(self) -> None:
+        """The nodes have changed: it has nothing to do with them."""
+
     def client_lost(self) -> None:
         """The client has gone."""
 

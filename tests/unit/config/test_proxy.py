@@ -55,6 +55,7 @@ def test_an_empty_file_is_the_defaults() -> None:
             "max_lingering": 1024,
             "transport": "auto",
             "drain_timeout": 10.0,
+            "reload_interval": 1.0,
             "max_memory": 4 << 30,
             "log_format": "text",
         },

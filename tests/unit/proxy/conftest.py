@@ -67,6 +67,16 @@ class Wire(StringTransport):
 class Reactor(MemoryReactorClock):
     """A reactor of memory, with words for what happens at the other end."""
 
+    def getThreadPool(self):
+        """Threads that do at once what they are asked to."""
+        return self
+
+    def callInThreadWithCallback(self, told, what, *arguments):
+        told(True, what(*arguments))
+
+    def callFromThread(self, what, *arguments):
+        what(*arguments)
+
     def dials(self):
         """How often something was dialled so far."""
         return len(self.tcpClients) + len(self.unixClients)

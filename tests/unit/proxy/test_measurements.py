@@ -11,6 +11,7 @@ from prometheus_client import ProcessCollector
 from overlord.config import TcpAddress
 from overlord.proxy import measurements
 from overlord.taps.proxy import version
+from overlord.taps.reload import Reload
 from overlord.telemetry.exposition import StatBounds, StatService
 from overlord.telemetry.metrics import Buckets
 
@@ -42,7 +43,13 @@ def measured(make_service, reactor):
         reactor,
         StatBounds(timeout=1, max_connections=1, max_request=1, max_body=1),
     )
-    return [*version(), *service.measurements(), *site.measurements()]
+    reload = Reload(None, None, None, reactor)
+    return [
+        *version(),
+        *service.measurements(),
+        *reload.measurements(),
+        *site.measurements(),
+    ]
 
 
 def exposed(measured):

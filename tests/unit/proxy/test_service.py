@@ -333,7 +333,7 @@ def test_it_leaves_in_order(served, reactor, monkeypatch):
     client.says(GET)
     listening = []
     monkeypatch.setattr(
-        service._clusters[0].port, "stopListening", lambda: listening.append("stopped")
+        service._clusters[0].listener.port, "stopListening", lambda: listening.append("stopped")
     )
 
     done = stop(service)

@@ -221,15 +221,34 @@ def test_systemd_is_told_once_everything_runs_and_when_that_ends(reactor, seen):
     assert notes == ["start one", "ready", "stopping", "stop one"]
 
 
-def test_a_hangup_changes_nothing(reactor):
-    """The terminal may go."""
-    running = made(reactor)
+def test_a_hangup_is_for_whoever_wants_it(reactor):
+    """It ends nothing, and is ignored once the process ends."""
+    asked = []
+    running = made(reactor, hangup=lambda: asked.append(1))
     running.startService()
 
     os.kill(os.getpid(), signal.SIGHUP)
     reactor.turn()
+    assert (asked, reactor.has_stopped) == ([1], False)
 
-    assert not reactor.has_stopped
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+    reactor.turn()
+    assert (asked, reactor.has_stopped) == ([1], True)
+
+
+def test_a_hangup_before_the_start_is_kept(reactor):
+    """The files have been read already, so what has changed since has to be read again."""
+    asked = []
+    daemon.keep_hangups()
+    running = made(reactor, hangup=lambda: asked.append(1))
+
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert asked == []
+    running.startService()
+    reactor.run()
+
+    assert asked == [1]
 
 
 def test_the_application_gets_our_observer():

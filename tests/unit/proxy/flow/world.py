@@ -20,7 +20,7 @@ from attrs import define
 
 from overlord.hashing import Ring, RingNode
 from overlord.proxy.flow import command_errors
-from overlord.proxy.flow.parts import Link
+from overlord.proxy.flow.parts import Link, Node
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.session import Session
 from overlord.wire.resp import Replies, Requests, arguments, command
@@ -107,6 +107,8 @@ class Server:
         """When one of its links was last not ready, for each protocol."""
 
     def links(self, protocol: int) -> list[Link]:
+        if self.world.is_one_server:
+            return [link for link in self.world.all_links() if link.protocol == protocol]
         node = self.world.flow.nodes[self.index]
         return node.links if protocol == 2 else node.links3
 
@@ -125,7 +127,7 @@ class Server:
         keys = {b"MSET": args[1::2], b"SET": args[1:2], b"EVAL": args[3:4]}.get(name, args[1:])
         for key in keys:
             assert key not in self.world.forbidden, f"{key!r} was sent after its client's end"
-            assert self.world.flow.ring.node_of_key(key) == self.index
+            assert self.world.node_of(key) == self.index
         self.executed += keys
         bad = [key for key in keys if b"!" in key]
         if bad:
@@ -255,13 +257,13 @@ class Customer(Carrier):
         self.unsent += frame
         self.serial += 1
         if not self.said_last:
-            nodes = tuple(dict.fromkeys(map(self.world.flow.ring.node_of_key, keys)))
+            nodes = tuple(dict.fromkeys(map(self.world.node_of, keys)))
             self.expected.append(Expected(make, nodes, self.world.now, hello, last))
         self.said_last = self.said_last or last
 
     def get(self, tag: bytes, size: int = 0, *, bad: bool = False, inline: bool = False) -> None:
         key = self.key(tag, size, bad)
-        node = self.world.flow.ring.node_of_key(key)
+        node = self.world.node_of(key)
         frame = b"get '%b'\r\n" % key if inline else command([b"GET", key])
         self.ask_raw(
             frame, lambda protocol: refusal(key) if bad else value(key, node, protocol), [key]
@@ -269,19 +271,19 @@ class Customer(Carrier):
 
     def set(self, tag: bytes, size: int) -> None:
         key = self.key(tag)
-        node = self.world.flow.ring.node_of_key(key)
+        node = self.world.node_of(key)
         self.ask([b"SET", key, b"x" * size], lambda protocol: value(key, node, protocol), [key])
 
     def evaluate(self, tag: bytes) -> None:
         key = self.key(tag)
-        node = self.world.flow.ring.node_of_key(key)
+        node = self.world.node_of(key)
         args = [b"EVAL", b"return 1", b"1", key]
         self.ask(args, lambda protocol: value(key, node, protocol), [key])
 
     def mget(self, tags: Sequence[bytes], size: int = 0) -> None:
         keys = [self.key(tag, size) for tag in tags]
         keys += keys[:1]
-        node_of = self.world.flow.ring.node_of_key
+        node_of = self.world.node_of
 
         def make(protocol: int) -> bytes:
             found = [value(key, node_of(key), protocol) for key in keys]
@@ -419,7 +421,12 @@ class Customer(Carrier):
 
 
 class World:
-    """A flow with its nodes and clients."""
+    """
+    A flow with its nodes and clients.
+
+    With `is_one_server` all nodes are the same server, so that nodes may come and go at any time, and what one
+    of a customer's requests overtakes shows.
+    """
 
     def __init__(
         self,
@@ -427,7 +434,10 @@ class World:
         nodes: int = 3,
         max_memory: int = 0,
         distribution: str = "modula",
+        is_one_server: bool = False,
     ) -> None:
+        self.is_one_server = is_one_server
+        self.retired: list[Node] = []
         self.limits = limits or Limits()
         self.now = 0
         self.outbox = Outbox()
@@ -446,7 +456,7 @@ class World:
         )
         self.flow.dial = self.dial
         self.flow.pins.dial = self.dial
-        self.servers = [Server(self, index) for index in range(nodes)]
+        self.servers = [Server(self, index) for index in range(1 if is_one_server else nodes)]
         self.customers: list[Customer] = []
         self.dying: list[Customer | NodeConn] = []
         self.forbidden: set[bytes] = set()
@@ -466,13 +476,13 @@ class World:
     def dial(self, link: Link) -> None:
         """Keep a link open from now on."""
         if link not in self.kept:
-            self.kept[link] = self.servers[link.node.index]
+            self.kept[link] = self.server_of(link)
             link.greeted = lambda accepted: None if accepted else self.kept.pop(link, None)
             link.dialing()
 
     def connect(self, link: Link) -> NodeConn:
         """The dial succeeds."""
-        server = self.servers[link.node.index]
+        server = self.server_of(link)
         server.look()
         conn = NodeConn(server, link)
         link.carrier = conn
@@ -491,13 +501,32 @@ class World:
         if isinstance(link.carrier, NodeConn):
             link.carrier.closed = True
         link.lost(trouble)
-        self.servers[link.node.index].look()
+        self.server_of(link).look()
 
     def conns(self) -> list[NodeConn]:
         return [link.carrier for link in self.all_links() if isinstance(link.carrier, NodeConn)]
 
     def all_links(self) -> list[Link]:
-        return [link for node in self.flow.nodes for link in [*node.links, *node.links3]]
+        nodes = [*self.flow.nodes, *self.retired]
+        return [link for node in nodes for link in [*node.links, *node.links3]]
+
+    def server_of(self, link: Link) -> Server:
+        return self.servers[0 if self.is_one_server else link.node.index]
+
+    def node_of(self, key: bytes) -> int:
+        """The index of the server that has this key."""
+        return 0 if self.is_one_server else self.flow.ring.node_of_key(key)
+
+    def change(self, labels: Sequence[str], keeps: Sequence[str] = ()) -> None:
+        """The configuration has these nodes from now on; the connections to some of them stay."""
+        assert self.is_one_server
+        ring = Ring([RingNode(label) for label in labels], "modula", "fnv1a_32", b"{}")
+        came, gone = self.flow.change_nodes(ring, [(label, "") for label in labels], keeps)
+        self.retired += gone
+        for node in came:
+            for link in [*node.links, *node.links3]:
+                self.dial(link)
+        self.flow.channels.rehome()
 
     # Customers and rounds.
 

@@ -1,4 +1,4 @@
-"""Node.js and the client libraries that run on it, of exact versions, for the tests of the soak."""
+"""Node.js and the client libraries that run on it, of exact versions."""
 
 import json
 import os
