@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import define, field, frozen
 
 from bench.load import Sample
-from bench.wanted import CPU, CPU_GROWTH, P99, THROUGHPUT, USER_GROWTH, WANTED, Bound
+from bench.wanted import CPU, CPU_GROWTH, P99, THROUGHPUT, USER, USER_GROWTH, WANTED, Bound
 
 Arm = tuple[str, int]
 """A contestant's name, and which of the scenario's loads."""
@@ -17,6 +17,10 @@ _COMPARED: tuple[tuple[str, Callable[[Sample], float | None]], ...] = (
     (CPU, lambda sample: sample.cpu_us),
     (THROUGHPUT, lambda sample: sample.ops_per_second),
     (P99, lambda sample: sample.p99_ms),
+)
+_COSTS: tuple[tuple[str, Callable[[Sample], float | None]], ...] = (
+    (USER, lambda sample: sample.user_us),
+    (CPU, lambda sample: sample.cpu_us),
 )
 _GROWING: tuple[tuple[str, Callable[[Sample], float | None]], ...] = (
     (USER_GROWTH, lambda sample: sample.user_us),
@@ -89,6 +93,22 @@ def load_figures(
             wanted = WANTED.get((scenario, name)) if contestant == challenger else None
             figures.append(Figure(scenario, name, contestant, ratios, wanted))
     return figures
+
+
+def cost_figures(
+    scenario: str, rounds: Sequence[Round], contestant: str, without: str
+) -> list[Figure]:
+    """What a contestant costs with something, divided by what it costs without."""
+    return [
+        Figure(
+            scenario,
+            name,
+            f"{contestant} / {without}",
+            _ratios(rounds, (contestant, 0), (without, 0), value),
+            WANTED.get((scenario, name)),
+        )
+        for name, value in _COSTS
+    ]
 
 
 def memory_figures(

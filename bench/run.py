@@ -13,7 +13,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from bench.errors import BenchError
-from bench.figures import Arm, Result, load_figures, memory_figures
+from bench.figures import Arm, Result, cost_figures, load_figures, memory_figures
 from bench.load import Load, Sample, measure, measure_paced, requests_for
 from bench.memory import measure_memory
 from bench.reload import measure_reload
@@ -21,6 +21,7 @@ from bench.report import as_json, as_markdown, as_text, this_machine
 from bench.scenarios import (
     SCENARIOS,
     AnyScenario,
+    CostScenario,
     MemoryScenario,
     PacedScenario,
     ReloadScenario,
@@ -83,7 +84,18 @@ class Runner:
         try:
             match scenario:
                 case Scenario():
-                    self._run_loads(scenario, result)
+                    self._run_loads(
+                        scenario.name,
+                        scenario.loads,
+                        scenario.cpu_seconds,
+                        self.contestants,
+                        result,
+                    )
+                case CostScenario():
+                    pair = (scenario.contestant, scenario.without)
+                    self._run_loads(
+                        scenario.name, [scenario.load], scenario.cpu_seconds, pair, result
+                    )
                 case PacedScenario():
                     self._run_paced(scenario, result)
                 case MemoryScenario():
@@ -95,7 +107,11 @@ class Runner:
             self.say(f"{scenario.name}: {error}")
             self.bed.retire_all()
             self._filled.clear()
-        if result.rounds:
+        if result.rounds and isinstance(scenario, CostScenario):
+            result.figures = cost_figures(
+                scenario.name, result.rounds, scenario.contestant, scenario.without
+            )
+        elif result.rounds:
             result.figures = load_figures(scenario.name, result.rounds, self.challenger, self.peer)
         return result
 
@@ -103,23 +119,29 @@ class Runner:
         """Tell who waits how far we are."""
         print(f"[{time.monotonic() - self._started:6.1f} s] {words}", file=sys.stderr, flush=True)
 
-    def _run_loads(self, scenario: Scenario, result: Result) -> None:
-        result.loads = tuple(map(str, scenario.loads))
-        budget = QUICK_CPU_SECONDS if self.is_quick else scenario.cpu_seconds
-        arms = self._prepare(scenario.name, scenario.loads)
+    def _run_loads(
+        self,
+        name: str,
+        loads: Sequence[Load],
+        cpu_seconds: float,
+        contestants: Sequence[str],
+        result: Result,
+    ) -> None:
+        result.loads = tuple(map(str, loads))
+        budget = QUICK_CPU_SECONDS if self.is_quick else cpu_seconds
+        arms = self._prepare(name, loads, contestants)
         requests = {
-            arm: requests_for(contestant, scenario.loads[arm[1]], budget)
-            for arm, contestant in arms.items()
+            arm: requests_for(contestant, loads[arm[1]], budget) for arm, contestant in arms.items()
         }
         for number in range(self.rounds):
             runs: dict[Arm, Sample] = {}
             for arm in _rotated(list(arms), number):
-                runs[arm] = measure(arms[arm], scenario.loads[arm[1]], requests[arm])
+                runs[arm] = measure(arms[arm], loads[arm[1]], requests[arm])
             self._end_round(result, number, {arm: runs[arm] for arm in arms})
 
     def _run_paced(self, scenario: PacedScenario, result: Result) -> None:
         seconds = QUICK_PACED_SECONDS if self.is_quick else scenario.seconds
-        arms = self._prepare(scenario.name, [scenario.load])
+        arms = self._prepare(scenario.name, [scenario.load], self.contestants)
         most: list[float] = []
         for name in self.proxies:
             contestant = arms[name, 0]
@@ -184,13 +206,15 @@ class Runner:
         self._values = (0, 0)
         result.figures = memory_figures(scenario.name, {OVERLORD: found}, OVERLORD)
 
-    def _prepare(self, name: str, loads: Sequence[Load]) -> Mapping[Arm, Contestant]:
+    def _prepare(
+        self, name: str, loads: Sequence[Load], contestants: Sequence[str]
+    ) -> Mapping[Arm, Contestant]:
         """Start who takes part, and store the values that will be asked for."""
         self.say(f"{name}: preparing {'; '.join(map(str, loads))}")
         arms = {
             (contestant, index): self.bed.contestant(contestant, load.nodes)
             for index, load in enumerate(loads)
-            for contestant in self.contestants
+            for contestant in contestants
         }
         [values] = {(load.keys, load.value_size) for load in loads}
         if values != self._values:

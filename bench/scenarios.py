@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from bench.load import Load
+from bench.servers import OVERLORD, SILENT
 
 SMALL, KIB, HUNDRED_KIB = 32, 1024, 100 * 1024
 
@@ -20,6 +21,18 @@ class Scenario:
     loads: tuple[Load, ...]
     cpu_seconds: float = 1.0
     """Processor time that a run has to cost the proxy; more where user time is looked at."""
+
+
+@frozen
+class CostScenario:
+    """What something costs that can be switched off: one load with it and without it."""
+
+    name: str
+    load: Load
+    contestant: str
+    without: str
+    """The same contestant with it switched off."""
+    cpu_seconds: float = 3.0
 
 
 @frozen
@@ -52,7 +65,7 @@ class ReloadScenario:
     most_rounds: int = 5
 
 
-AnyScenario = Scenario | PacedScenario | MemoryScenario | ReloadScenario
+AnyScenario = Scenario | CostScenario | PacedScenario | MemoryScenario | ReloadScenario
 
 
 def _one(name: str, load: Load) -> Scenario:
@@ -72,6 +85,8 @@ SCENARIOS: tuple[AnyScenario, ...] = (
     _one("set-100k", Load("set", value_size=HUNDRED_KIB, keys=1_000)),
     _one("mget-10", Load("mget")),
     _one("clients-1000", Load("get", clients=1_000)),
+    CostScenario("metrics-p1", Load("get"), OVERLORD, SILENT),
+    CostScenario("metrics-p10", Load("get", pipeline=10), OVERLORD, SILENT),
     PacedScenario("equal-load", Load("get"), share=0.6),
     Scenario("clients-2000", (Load("get"), Load("get", clients=2_000)), cpu_seconds=3.0),
     MemoryScenario("memory"),

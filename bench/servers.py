@@ -41,9 +41,11 @@ NUTCRACKER = "nutcracker"
 NUTCRACKER_V4 = "nutcracker-v4"
 """The same with `-v 4`. As it is installed (5) it asks for its peer's address with each request."""
 OVERLORD = "overlord"
+SILENT = "overlord-silent"
+"""Overlord with `use_metrics = false`, to see what metrics cost."""
 TWIN = "twin"
 """A second nutcracker in Overlord's place: its ratios show how large the noise is."""
-CONTESTANTS = (DIRECT, NUTCRACKER, NUTCRACKER_V4, OVERLORD, TWIN)
+CONTESTANTS = (DIRECT, NUTCRACKER, NUTCRACKER_V4, OVERLORD, SILENT, TWIN)
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -121,6 +123,8 @@ class Bed:
         label = f"{name}-{nodes}"
         if name == OVERLORD:
             return Contestant(name, self._start_overlord(label, servers))
+        if name == SILENT:
+            return Contestant(name, self._start_overlord(label, servers, is_silent=True))
         options = ["-v", "4"] if name == NUTCRACKER_V4 else []
         return Contestant(name, self._start_nutcracker(label, servers, options))
 
@@ -165,15 +169,19 @@ class Bed:
         self._wait_until(server, every_node_answers)
         return server
 
-    def _start_overlord(self, name: str, nodes: Sequence[Server]) -> Server:
+    def _start_overlord(
+        self, name: str, nodes: Sequence[Server], *, is_silent: bool = False
+    ) -> Server:
         [port] = free_ports(1)
         config = self._directory / f"{name}-{port}.toml"
         config.write_text(overlord_config(port, [node.port for node in nodes]))
         command = [str(twistd()), "--nodaemon", "--pidfile=", "overlord-proxy"]
         conf = config.with_suffix(".conf.toml")
         # Idle clients, whose memory is measured, ask for nothing.
-        conf.write_text("[proxy]\nfirst_request_timeout = 0\n")
-        arguments = ["--cluster", str(config), "--conf", str(conf), *self.overlord_options]
+        silent = "use_metrics = false\n" if is_silent else ""
+        conf.write_text(f"[proxy]\nfirst_request_timeout = 0\n{silent}")
+        options = () if is_silent else self.overlord_options
+        arguments = ["--cluster", str(config), "--stat", "0", "--conf", str(conf), *options]
         server = self._start(name, port, [*command, *arguments])
         self._wait_until(server, every_node_answers)
         return server

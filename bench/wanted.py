@@ -33,6 +33,7 @@ def at_least(limit: float) -> Bound:
 
 
 CPU = "CPU per operation"
+USER = "user time per operation"
 THROUGHPUT = "operations/s"
 P99 = "p99"
 USER_GROWTH = "growth of user time per operation"
@@ -75,6 +76,8 @@ WANTED: dict[tuple[str, str], Bound] = {
     ("nodes-64", USER_GROWTH): at_most(1.25),
     ("nodes-64", CPU): at_most(0.85),
     ("nodes-64-p10", CPU): at_most(0.95),
+    ("metrics-p1", USER): at_most(1.1),
+    ("metrics-p10", USER): at_most(1.1),
     ("memory", IDLE_NEW): at_most(60),
     ("memory", IDLE_ASKED): at_most(60),
     ("memory", SET_PEAK): at_most(2.2),

@@ -203,13 +203,18 @@ class Ring:
 
     def shares(self) -> list[float]:
         """For each node, the part of all hashes (with random: of all requests) that it takes."""
-        points = self.points()
         taken = [0] * len(self.nodes)
-        below = 0
-        for value, owner in points:
+        below: cython.longlong = 0
+        value: cython.longlong
+        owner: cython.Py_ssize_t
+        i: cython.Py_ssize_t
+        for i in range(self._count):
+            value = self._values[i]
+            owner = self._owners[i]
             taken[owner] += value - below
             below = value
-        if points and not self._divisor:
+        if self._count and not self._divisor:
             # Hash 0 belongs to the first point, and what lies beyond the last one does, too.
-            taken[points[0][1]] += HASH_SPACE - below
+            owner = self._owners[0]
+            taken[owner] += HASH_SPACE - below
         return [part / (self._divisor or HASH_SPACE) for part in taken]

@@ -19,6 +19,8 @@ from overlord.proxy.flow.parts import Node
 from overlord.proxy.node_state import NodeState
 
 VERSION = 1
+SLICES = 50
+"""Nodes between two breaths: less than a millisecond."""
 
 Breathe = Callable[[], Awaitable[None]]
 """Lets the reactor have a turn when it is time for it."""
@@ -45,7 +47,7 @@ class Overview:
         """The clusters of this moment."""
         shown = []
         for cluster in list(self.clusters()):
-            shown.append(self._cluster(cluster))
+            shown.append(await self._cluster(cluster, breathe))
             await breathe()
         problems = self.not_ready()
         return {
@@ -57,9 +59,15 @@ class Overview:
             "clusters": shown,
         }
 
-    def _cluster(self, cluster: Cluster) -> dict[str, Any]:
+    async def _cluster(self, cluster: Cluster, breathe: Breathe) -> dict[str, Any]:
         config, flow = cluster.config, cluster.flow
-        states = zip(flow.nodes, cluster.node_states(), strict=True)
+        states = list(zip(flow.nodes, cluster.node_states(), strict=True))
+        await breathe()
+        nodes = []
+        for count, (node, state) in enumerate(states, 1):
+            nodes.append(_node(node, state))
+            if count % SLICES == 0:
+                await breathe()
         in_flight, unsent, _, _ = flow.queues()
         return {
             "name": config.name,
@@ -74,7 +82,7 @@ class Overview:
             "errors": flow.errors,
             "in_flight": in_flight,
             "unsent_bytes": unsent,
-            "nodes": [_node(node, state) for node, state in states],
+            "nodes": nodes,
         }
 
 

@@ -18,7 +18,7 @@ def told_by(main: "ProxyService", remark: Callable[[], str] = str) -> Told:
     """What the proxy says about itself; `remark` is a line of the reload's, empty when all is well."""
 
     async def clusters(breathe: Breath) -> tuple[str, str]:
-        return JSON, json.dumps(await main.overview.taken(breathe), indent=2) + "\n"
+        return JSON, json.dumps(await main.overview.taken(breathe)) + "\n"
 
     async def for_people(breathe: Breath) -> tuple[str, str]:
         from overlord.proxy.overview_page import page  # --help needs none of it

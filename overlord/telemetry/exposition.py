@@ -317,8 +317,18 @@ class StatRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:
         self._body_size += len(data)
         if self._body_size > self.channel.factory.bounds.max_body and not self._is_refused:
-            self._is_refused = True
-            self.channel.refuse("413 Content Too Large", "stat_max_body")
+            self.refuse("413 Content Too Large", "stat_max_body")
+
+    def refuse(self, status: str, bound: str = "") -> None:
+        """Say why, and close."""
+        self._is_refused = True
+        self.channel.refuse(status, bound)
+
+    def is_ambiguous(self, version: bytes) -> bool:
+        """Whether two readers of it could see different requests, which twisted.web lets pass."""
+        hosts = len(self.requestHeaders.getRawHeaders(b"host", []))
+        codings = len(self.requestHeaders.getRawHeaders(b"transfer-encoding", []))
+        return hosts > 1 or codings > 1 or (hosts == 0 and version == b"HTTP/1.1")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self._is_refused:
@@ -351,6 +361,9 @@ class StatChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         self._head_size = 0
+        request: Any = self.requests[-1]
+        if request.is_ambiguous(self._version):
+            request.refuse("400 Bad Request")
         super().allHeadersReceived()
 
     def lineLengthExceeded(self, _line: bytes) -> None:
@@ -361,8 +374,9 @@ class StatChannel(HTTPChannel):
         super().timeoutConnection()
 
     def refuse(self, status: str, bound: str) -> None:
-        """Say why, and close."""
-        self.factory.hits[bound] += 1
+        """Say why, and close; `bound` is what was reached, if it was one."""
+        if bound:
+            self.factory.hits[bound] += 1
         self.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
         self.loseConnection()
 

@@ -1,5 +1,6 @@
 """What the Go program gets wrong, by number: its users must not meet it again."""
 
+import http.client
 import itertools
 import socket
 import time
@@ -25,6 +26,7 @@ from integration.programs import (
     wait_for,
 )
 from integration.sockets import listening
+from prometheus_client.parser import text_string_to_metric_families
 
 OK = Status(b"OK")
 MIB = 1 << 20
@@ -411,6 +413,49 @@ def test_bug_03_the_state_of_one_command_is_not_the_nexts(
             assert client.call("MGET", *keys) == Error(b"ERR no")
         node.answer = obliging
         assert client.call("MGET", *keys) == [Null.BULK] * 30
+
+
+def test_bug_21_counters_are_gauges_and_the_gauge_of_clients_leaks(
+    start_proxy: Start, servers: list[RedisServer]
+) -> None:
+    """Errors were a gauge, each QUIT left a client behind in the count, and labels were empty."""
+    proxy = start_proxy([server.address for server in servers])
+    for _ in range(20):
+        with proxy.client() as client:
+            client.call("GET", "b21:a")
+            client.call("QUIT")
+        with proxy.client() as client:
+            client.send(b"*1\r\n$4\r\nPI")
+        with proxy.client() as client:
+            client.send(encode([b"GET", b"b21:a"]))
+    wait_for(lambda: connected(proxy) == 0, "nobody is connected")
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.stat_port, timeout=5)
+    connection.request("GET", "/metrics")
+    families = list(text_string_to_metric_families(connection.getresponse().read().decode()))
+    connection.close()
+
+    ours = [family for family in families if family.name.startswith("overlord_")]
+    for family in ours:
+        is_counter = family.samples[0].name.endswith("_total")
+        assert family.type in ("gauge", "histogram") or (family.type, is_counter) == (
+            "counter",
+            True,
+        )
+        for sample in family.samples:
+            assert all(sample.labels.values()), f"{sample} has an empty label"
+    values = {
+        sample.name: sample.value
+        for family in ours
+        if family.type == "gauge"
+        for sample in family.samples
+    }
+    assert values["overlord_proxy_in_flight"] == 0
+    assert values["overlord_proxy_client_unsent_bytes"] == 0
+    assert values["overlord_proxy_node_in_flight"] == 0
+    [seconds] = [family for family in ours if family.name == "overlord_proxy_request_seconds"]
+    ends = {sample.labels["le"] for sample in seconds.samples if "le" in sample.labels}
+    assert {"0.0001", "0.001", "0.01", "0.1", "1.0", "10.0", "+Inf"} <= ends
+    assert {sample.labels["class"] for sample in seconds.samples} == {"read"}
 
 
 def test_bug_23_the_port_of_the_numbers_is_open_to_the_world(

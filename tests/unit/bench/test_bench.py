@@ -7,11 +7,11 @@ import pytest
 
 from bench import run as command
 from bench.errors import BenchError
-from bench.figures import Figure, Result, Round, load_figures, memory_figures
+from bench.figures import Figure, Result, Round, cost_figures, load_figures, memory_figures
 from bench.load import Sample, benchmark_row
 from bench.paced import percentile, schedule
 from bench.report import Machine, as_json, as_markdown, as_text
-from bench.scenarios import SCENARIOS, MemoryScenario, ReloadScenario, Scenario
+from bench.scenarios import SCENARIOS, CostScenario, MemoryScenario, ReloadScenario, Scenario
 from bench.servers import nutcracker_config, overlord_config
 from bench.wanted import (
     CPU,
@@ -21,6 +21,7 @@ from bench.wanted import (
     P99,
     RELOADS,
     THROUGHPUT,
+    USER,
     USER_GROWTH,
     WANTED,
     at_least,
@@ -105,6 +106,23 @@ def test_growth_compares_a_proxy_with_itself() -> None:
     ]
 
 
+def test_a_cost_is_told_against_the_same_without_it() -> None:
+    """User time is what metrics add to; the kernel's share would hide it."""
+    rounds: list[Round] = [
+        {
+            ("overlord", 0): Sample(100, 1.0, 1.0, 1.0, 3.0, 9.0),
+            ("overlord-silent", 0): Sample(100, 1.0, 1.0, 1.0, 2.0, 8.0),
+        }
+    ]
+
+    figures = cost_figures("metrics-p1", rounds, "overlord", "overlord-silent")
+
+    assert [(f.of, f.name, f.values, f.wanted) for f in figures] == [
+        ("overlord / overlord-silent", USER, (1.5,), at_most(1.1)),
+        ("overlord / overlord-silent", CPU, (1.2,), None),
+    ]
+
+
 def test_memory_has_an_aim_for_ours_alone() -> None:
     """What nutcracker needs is told, not judged."""
     found = {
@@ -146,6 +164,10 @@ def test_every_aim_belongs_to_a_figure_that_is_measured() -> None:
         elif isinstance(scenario, MemoryScenario):
             found = {"overlord": [{name: 0.0 for where, name in WANTED if where == "memory"}]}
             figures = memory_figures(scenario.name, found, "overlord")
+        elif isinstance(scenario, CostScenario):
+            pair = (scenario.contestant, scenario.without)
+            cost: list[Round] = [{(name, 0): sample(1) for name in pair}]
+            figures = cost_figures(scenario.name, cost, *pair)
         else:
             loads = len(scenario.loads) if isinstance(scenario, Scenario) else 1
             arms = [(name, at) for at in range(loads) for name in ("nutcracker", "overlord")]
