@@ -89,10 +89,6 @@ class StandIn(Service, Factory):
         super().stopService()
         return Deferred.fromCoroutine(self.stop())
 
-    async def apply(self, clusters):
-        """Reloads are tested with the real service."""
-        raise NotImplementedError
-
     def settle(self):
         if self.drained is not None and not self.drained.called and not self.slow:
             self.drained.callback(None)
