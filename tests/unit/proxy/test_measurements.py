@@ -219,7 +219,6 @@ def test_the_dashboard_shows_every_metric_that_changes(measured):
     configured = {
         "overlord_proxy_max_connections",
         "overlord_proxy_process_max_connections",
-        "overlord_proxy_config_time_seconds",
         "overlord_proxy_lingering",
         "overlord_proxy_cluster_ready",
         "overlord_proxy_in_flight",
