@@ -68,16 +68,6 @@ class StandIn(Service, Factory):
     async def apply(self, clusters):
         """Serve others: a stand-in goes on with those that it has."""
 
-    @property
-    def overview(self):
-        return self
-
-    def uptime(self):
-        return 0.0
-
-    def not_ready(self):
-        return []
-
     async def stop(self):
         for port in self.ports:
             await maybeDeferred(port.stopListening)
