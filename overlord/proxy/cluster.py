@@ -15,11 +15,11 @@ from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Node
 from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
-from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.health import Health
 from overlord.proxy.listener import Listener
@@ -141,7 +141,7 @@ class Cluster:
         await self._open_in_turns(self.flow.open_links())
         self.health.start()
 
-    async def _open_in_turns(self, links: Sequence[RedisLink]) -> None:
+    async def _open_in_turns(self, links: Sequence[NodeLink]) -> None:
         for link in links:
             link.dialing()  # who asks meanwhile waits for it
         for start in range(0, len(links), AT_ONCE):
@@ -149,7 +149,7 @@ class Cluster:
                 self.open(link)
             await deferLater(self.reactor, 0)
 
-    def open(self, link: RedisLink) -> None:
+    def open(self, link: NodeLink) -> None:
         """Open a link to a node."""
         self.pools[link.node].open(link)
 
@@ -246,7 +246,7 @@ class Cluster:
             self.flow.use_ring(used)
         self.health.start()
 
-    def _change_nodes(self, change: ClusterChange, ring: Ring) -> list[RedisLink]:
+    def _change_nodes(self, change: ClusterChange, ring: Ring) -> list[NodeLink]:
         """Have other nodes; give the links that are to be opened."""
         came, gone = self.flow.change_nodes(ring, _addresses(change.new), change.kept_nodes)
         now = self.reactor.seconds()

@@ -170,7 +170,7 @@ class ClusterFacts:
         return None if client is None or client.owner is None else self._state_of(client)
 
     def _state_of(self, client: Client) -> ClientState:
-        pin, subscriber, table = client.pin, client.subscriber, self.flow.table
+        pin, subscriber, table = client.pin, client.subscriber, self.flow.dialect.table
         session = client.session or self.new_session(client)
         letters = {
             "P": subscriber is not None,

@@ -9,14 +9,14 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
 from overlord.net.carriage import Carriage, StreamProtocol
-from overlord.proxy.flow.replies import RedisLink
+from overlord.proxy.flow.node_link import NodeLink
 
 
 @define(eq=False, slots=False)
 class NodeConn(StreamProtocol):
     """One connection to a node; what goes over it is its link's affair."""
 
-    stream: RedisLink
+    stream: NodeLink
     carriage: Carriage
 
     def connectionMade(self) -> None:
@@ -32,7 +32,7 @@ class NodeConn(StreamProtocol):
 class NodeConnFactory(Factory):
     """Builds the connections that take the place of one link, one after the other."""
 
-    link: RedisLink
+    link: NodeLink
     carriage: Carriage
     noisy = False
 

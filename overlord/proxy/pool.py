@@ -24,8 +24,8 @@ from zope.interface import implementer
 
 from overlord.config import ClusterConfig, ServerConfig
 from overlord.net.carriage import Carriage
+from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Link
-from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
 from overlord.wire.stream import ABORTING
 
@@ -40,7 +40,7 @@ class DialledEndpoint:
 
     endpoint: Callable[[], IStreamClientEndpoint]
     """Asked each time, as `timeout` is: the configuration may have changed."""
-    link: RedisLink
+    link: NodeLink
     reactor: Any
     timeout: Callable[[], float]
     """For the whole: the endpoint's own begins anew with each address of a name."""
@@ -90,7 +90,7 @@ class Pool:
     _listening: dict[Link, ClientService] = field(factory=dict, init=False)
     _dialled: set[Deferred[IProtocol]] = field(factory=set, init=False)
 
-    def open(self, link: RedisLink) -> None:
+    def open(self, link: NodeLink) -> None:
         """Open a link, and keep it open; does nothing for one that is kept already."""
         if link in self._services:
             return
@@ -99,7 +99,7 @@ class Pool:
         self._services[link] = service = self._service(link)
         service.startService()
 
-    def listen(self, link: RedisLink) -> None:
+    def listen(self, link: NodeLink) -> None:
         """
         Open the link that listens for subscribers, and keep it open.
 
@@ -114,12 +114,12 @@ class Pool:
         self._listening.update(other._listening)
         other._listening.clear()
 
-    def listen_no_more(self, link: RedisLink) -> None:
+    def listen_no_more(self, link: NodeLink) -> None:
         """Dial for this link no more."""
         if (service := self._listening.pop(link, None)) is not None:
             service.stopService()
 
-    def _service(self, link: RedisLink) -> ClientService:
+    def _service(self, link: NodeLink) -> ClientService:
         """What dials a link, and dials it again with back-off."""
         endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         return ClientService(
@@ -130,7 +130,7 @@ class Pool:
             clock=self.reactor,
         )
 
-    def open_once(self, link: RedisLink) -> None:
+    def open_once(self, link: NodeLink) -> None:
         """Open a link that is not kept open: a failure or a loss is its end."""
         endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
         dialled = endpoint.connect(NodeConnFactory(link, self.carriage))
@@ -174,7 +174,7 @@ class Pool:
         )
         return policy(failures)
 
-    def _greeted(self, link: RedisLink, accepted: bool) -> None:
+    def _greeted(self, link: NodeLink, accepted: bool) -> None:
         """
         A node has answered HELLO 3.
 

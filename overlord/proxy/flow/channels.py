@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from overlord.hashing import Ring
-from overlord.proxy.flow import command_errors as errors
+from overlord.proxy.flow.client import NODE_FULL
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.listening import (
     CHANNEL,
@@ -130,10 +130,10 @@ class Channels:
         """Why this node cannot be asked for another name at this moment."""
         link = self.links[node]
         if link.state not in (DIALING, READY):
-            return node.refusal()
+            return self.flow.error(node.refusal())
         if len(link.outgoing) > self.flow.limits.node_max_unsent:
             self.flow.hit("node_max_unsent")
-            return errors.NODE_FULL
+            return self.flow.error(NODE_FULL)
         return b""
 
     def settle(self, asking: Asking) -> None:
@@ -249,7 +249,7 @@ class Channels:
         if any(link.topics.values()):
             link.interrupted = True
             self._say(link, link.node.trouble)
-        refusal = link.node.refusal()
+        refusal = self.flow.error(link.node.refusal())
         for topic in list(link.topics):
             if link.node not in topic.nodes:
                 link.topics.pop(topic, None)

@@ -10,7 +10,6 @@ MAX_ECHOED = 128
 
 SYNTAX_ERROR = b"-ERR syntax error\r\n"
 NOT_AN_INTEGER = b"-ERR value is not an integer or out of range\r\n"
-OUT_OF_MEMORY = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 TRANSACTION_TOO_LARGE = (
     b"-ERR what comes before the first key of a transaction is larger than max_request\r\n"
 )
@@ -23,7 +22,6 @@ HELLO_NO_AUTH = (
 )
 NO_AUTHS = (NO_AUTH, EXEC_NO_AUTH, HELLO_NO_AUTH)
 WRONG_PASSWORD = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
-NODE_FULL = b"-ERR node unavailable: it takes up what it is sent too slowly\r\n"
 INVALID_CURSOR = b"-ERR invalid cursor\r\n"
 NO_SUCH_DATABASE = b"-ERR DB index is out of range\r\n"
 

@@ -16,12 +16,14 @@ from overlord.proxy.flow.command_row import Join
 from overlord.proxy.flow.cursors import Place, cursor_after
 
 if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.dialect import RedisDialect
     from cython.cimports.overlord.proxy.flow.parts import Client, Flow, Pending, Split
-    from cython.cimports.overlord.wire.buffer import Buffer, hold
+    from cython.cimports.overlord.wire.buffer import Buffer
     from cython.cimports.overlord.wire.resp import WHOLE, ReplyScanner
 else:
+    from overlord.proxy.flow.dialect import RedisDialect
     from overlord.proxy.flow.parts import Client, Flow, Pending, Split
-    from overlord.wire.buffer import Buffer, hold
+    from overlord.wire.buffer import Buffer
     from overlord.wire.resp import WHOLE, ReplyScanner
 
 WRONG_TYPE = b"-ERR a node answered a part of the command with something unexpected\r\n"
@@ -42,19 +44,11 @@ MAX_SUM_DIGITS = 18
 def join_parts(split: Split) -> cython.int:
     """All parts are answered: answer the whole."""
     client: Client = split.client
-    flow: Flow
+    flow: Flow = client.flow
+    dialect: RedisDialect = flow.dialect
     scratch: Buffer
-    part: Pending
     error: bytes
-    if client is None:
-        split.parts = []
-        return 0
-    flow = client.flow
-    for part in split.parts:
-        if part.reply is not None:
-            size: cython.Py_ssize_t = len(part.reply)
-            client.retained -= size
-            hold(-size)
+    split.give_back()
     error = _first_error(split)
     scratch = flow.scratch
     scratch.clear()
@@ -63,7 +57,7 @@ def join_parts(split: Split) -> cython.int:
     if error is not None:
         scratch.append(error, 0, len(error))
     elif split.join == JOIN_VALUES:
-        if not _values(split, flow.elements, scratch):
+        if not _values(split, dialect.elements, scratch):
             flow.errors += 1
             scratch.clear()
             scratch.append(WRONG_TYPE, 0, len(WRONG_TYPE))

@@ -141,6 +141,7 @@ class ListenLink(RedisLink):
 
     def __init__(self, flow: Flow, node: Node, directory: tuple[dict[bytes, Topic], ...]) -> None:
         RedisLink.__init__(self, flow, node, 2)
+        self.is_shared = False
         self.topics = {}
         self.kept = False
         self.interrupted = False
@@ -201,24 +202,24 @@ class ListenLink(RedisLink):
                 after = at + scanner.length
                 if not self._hand_on(p, at, after):
                     if self.head is None:
-                        self._break_off(
+                        self.break_off(
                             f"sent {cut(p, at, min(after, at + 32))!r} without being asked"
                         )
                         return end
-                    self._settle(self.pop(), p, at, after)
+                    self.settle(self.pop(), p, at, after)
                 at = after
                 if self.closing != OPEN:
                     return end
             elif found == VIOLATION:
                 if scanner.broken_bound:
                     self.flow.hit(scanner.broken_bound)
-                self._break_off(f"sent what is no reply: {scanner.violation}")
+                self.break_off(f"sent what is no reply: {scanner.violation}")
                 return end
             else:
                 self.wanted = scanner.at
                 if scanner.at > LARGE_MESSAGE and self.flow.over_budget(scanner.at - (end - at)):
                     self.flow.hit("max_memory")
-                    self._break_off("sent a message too large for the memory budget")
+                    self.break_off("sent a message too large for the memory budget")
                     return end
                 break
         return at
@@ -253,7 +254,7 @@ class ListenLink(RedisLink):
             self.flow.deliveries += topic.deliver(p, start, end)
         return True
 
-    def _settle(
+    def settle(
         self,
         pending: Pending,
         p: cython.p_const_uchar,
@@ -261,7 +262,7 @@ class ListenLink(RedisLink):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         if self.greeting:
-            return RedisLink._settle(self, pending, p, start, end)
+            return RedisLink.settle(self, pending, p, start, end)
         topic, joins = self.asked.popleft()
         if topic is not None:
             self.flow.channels.answered(self, topic, joins, cut(p, start, end))
@@ -269,7 +270,7 @@ class ListenLink(RedisLink):
 
     def break_off(self, why: str) -> None:
         """The node answered something else than it was asked."""
-        self._break_off(why)
+        self.break_off(why)
 
     def sweep_listening(
         self, now: float, read_timeout: float, write_timeout: float, ping: float

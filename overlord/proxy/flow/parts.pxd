@@ -1,8 +1,6 @@
 from overlord.hashing.ring cimport Ring
-from overlord.proxy.flow.commands cimport CommandTable
 from overlord.proxy.flow.latencies cimport Latencies
 from overlord.wire.buffer cimport Buffer
-from overlord.wire.resp cimport Args, ReplyScanner, RequestScanner
 from overlord.wire.stream cimport Outbox, Stream
 
 cdef enum LinkState:
@@ -56,6 +54,7 @@ cdef class Split(Pending):
     cdef bytearray owners
     cdef Py_ssize_t count
 
+    cdef int give_back(self) except -1
     cdef int forget_parts(self) except -1
 
 cdef class Client(Stream):
@@ -99,6 +98,7 @@ cdef class Client(Stream):
     cpdef object drain(self)
     cpdef void end(self, str reason) except *
     cdef int finish_if_done(self) except -1
+    cdef int join(self, Split split) except -1
     cdef int lateness(self, double now, double first_timeout, double partial_timeout, Py_ssize_t progress) noexcept
 
 cdef class Link(Stream):
@@ -117,7 +117,6 @@ cdef class Link(Stream):
     cdef bint dropping
     cdef Pending head
     cdef Pending last
-    cdef ReplyScanner scanner
     cdef public object greeted
     cdef public object changed
     cdef list waiters
@@ -126,7 +125,7 @@ cdef class Link(Stream):
     cdef int push(self, Pending pending) except -1
     cdef Pending pop(self)
     cdef bint has_of(self, Client client)
-    cdef int fail_all(self, bytes error) except -1
+    cdef int fail_all(self, str error) except -1
 
 cdef class Node:
     cdef readonly Flow flow
@@ -156,7 +155,7 @@ cdef class Node:
     cdef Link link_for(self, Client client)
     cdef Link _detour(self, Client client, list links, Link preferred)
     cdef bint is_up(self)
-    cpdef bytes refusal(self)
+    cpdef str refusal(self)
     cpdef Py_ssize_t open_requests(self)
 
 cdef class Flow:
@@ -164,8 +163,7 @@ cdef class Flow:
     cdef readonly Outbox outbox
     cdef readonly object limits
     cdef readonly object facts
-    cdef readonly dict book
-    cdef readonly CommandTable table
+    cdef public object dialect
     cdef readonly Ring ring
     cdef readonly list nodes
     cdef readonly list live
@@ -188,10 +186,7 @@ cdef class Flow:
     cdef readonly dict refusals
     cdef readonly Latencies latencies
     cdef readonly double now
-    cdef Args args
     cdef Buffer scratch
-    cdef ReplyScanner elements
-    cdef int scan_mark
     cdef long long serial
     cdef Py_ssize_t window_start
     cdef Py_ssize_t window_max
@@ -203,6 +198,5 @@ cdef class Flow:
     cdef bint greet_nodes
     cdef readonly bytes login
     cdef Py_ssize_t max_memory
-    cdef int ping_row
-    cdef object commands
+    cpdef bytes error(self, str text)
     cpdef bint over_budget(self, Py_ssize_t more)

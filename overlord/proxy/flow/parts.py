@@ -24,26 +24,18 @@ from typing import Any
 
 import cython
 
-from overlord.proxy.flow.book import book_of
 from overlord.proxy.flow.command_errors import NO_AUTHS, WRONG_PASSWORD
-from overlord.proxy.flow.command_row import Kind
-from overlord.proxy.flow.cursors import mark_of
-from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
-    from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.wire.buffer import Buffer, cut, held_bytes, hold
-    from cython.cimports.overlord.wire.resp import Args, ReplyScanner
     from cython.cimports.overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 else:
     from overlord.hashing.ring import Ring
-    from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
-    from overlord.wire.resp import Args, ReplyScanner
     from overlord.wire.stream import ABORT, FINISH, OPEN, Outbox, Stream
 
     DOWN, DIALING, READY, LOGIN = 0, 1, 2, 3
@@ -134,6 +126,18 @@ class Split(Pending):
         self.parts = []
         self.owners = bytearray(2 * count)
 
+    def give_back(self) -> cython.int:
+        """All parts are answered, and their replies are about to be used: the client keeps them no more."""
+        part: Pending
+        client: Client = self.client
+        size: cython.Py_ssize_t = 0
+        for part in self.parts:
+            if part.reply is not None:
+                size += len(part.reply)
+        client.retained -= size
+        hold(-size)
+        return 0
+
     def forget_parts(self) -> cython.int:
         """Nobody is owed this any more: drop what the nodes have answered up to now."""
         part: Pending
@@ -215,6 +219,10 @@ class Client(Stream):
 
     def take_limits(self) -> None:
         """The bounds of its cluster have changed."""
+        raise NotImplementedError
+
+    def join(self, split: Split) -> cython.int:
+        """All parts of a command of this client that was split are answered: answer the whole."""
         raise NotImplementedError
 
     def settle(self) -> None:
@@ -544,7 +552,6 @@ class Link(Stream):
         self.greeted = None
         self.changed = None
         self.waiters = []
-        self.scanner = flow.new_reply_scanner()
 
     def is_ready(self) -> cython.bint:
         """Whether the node is there, and has answered our greeting."""
@@ -583,8 +590,8 @@ class Link(Stream):
             pending = pending.next_in_link
         return False
 
-    def fail_all(self, error: bytes) -> cython.int:
-        """Answer all that are open with an error."""
+    def fail_all(self, error: str) -> cython.int:
+        """Answer all that are open with an error of ours."""
         raise NotImplementedError
 
 
@@ -706,9 +713,9 @@ class Node:
                 return True
         return False
 
-    def refusal(self) -> bytes:
+    def refusal(self) -> str:
         """What a client is told that no link can take its request."""
-        return f"-ERR node unavailable: {self.trouble}\r\n".encode()
+        return f"node unavailable: {self.trouble}"
 
     def take_counts(self, other: Node) -> None:
         """Go on with the counters of one that had the same label, and whose begin anew."""
@@ -749,6 +756,8 @@ class Flow:
     `node_failed(node)` is called when `failed_in_row` has grown.
 
     `nodes` are those of the configuration, `live` those of them that have keys: the others are ejected.
+    `dialect` is what only the protocol of this cluster has, and `login` what each connection to a node begins
+    with; may be empty.
     """
 
     if not cython.compiled:
@@ -780,6 +789,7 @@ class Flow:
         self.outbox = outbox
         self.ring = ring
         self.facts = facts
+        self.dialect: Any = None
         self.clients = {}
         self.dial = None
         self.node_failed = None
@@ -799,20 +809,17 @@ class Flow:
         self.client_bytes_received = 0
         self.client_bytes_sent = 0
         self.latencies = Latencies()
-        self.args = Args()
         self.scratch = Buffer()
         self.serial = 0
         self.max_memory = max_memory
-        self.commands: Any = None
         self.take_limits(limits)
-        self.scan_mark = mark_of([label for label, _ in addresses])
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
         ]
         self.live = [self.nodes[index] for index in ring.live]
 
     def take_limits(self, limits: Any) -> None:
-        """These bounds and commands hold from now on."""
+        """These bounds hold from now on."""
         self.limits = limits
         self.window_start = limits.window_start
         self.window_max = limits.window_max
@@ -822,22 +829,11 @@ class Flow:
         self.node_max_unsent = limits.node_max_unsent
         self.node_queue = limits.node_queue
         self.greet_nodes = limits.greet_nodes
-        self.login = login_frame(limits.node_username, limits.node_password)
-        self.elements = self.new_reply_scanner()
-        commands = (limits.deny_commands, limits.allow_commands, limits.rename_commands)
-        if commands == self.commands:
-            return
-        self.commands = commands
-        self.book = book_of(*commands)
-        self.table = CommandTable(self.book)
-        self.ping_row = self.table.find(b"PING", 0, 4)
-        if self.ping_row >= 0 and self.table.row(self.ping_row).kind is not Kind.LOCAL:
-            self.ping_row = -1
+        self.login = b""
 
-    def new_reply_scanner(self) -> ReplyScanner:
-        return ReplyScanner(
-            self.limits.max_inline, self.limits.max_reply_depth, self.limits.max_arg_size
-        )
+    def error(self, text: str) -> bytes:
+        """The reply that tells a client this error of ours, in its protocol."""
+        raise NotImplementedError
 
     def knows_resp3(self) -> int:
         """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
@@ -883,16 +879,6 @@ class Flow:
     def over_budget(self, more: cython.Py_ssize_t) -> cython.bint:
         """Whether `more` bytes would break the budget of the whole process."""
         return self.max_memory > 0 and held_bytes() + more > self.max_memory
-
-
-def login_frame(username: str, password: str) -> bytes:
-    """What a connection to a node begins with; empty if there is no password."""
-    if not password:
-        return b""
-    # By itself, not in HELLO 3, so that a node answers the same in both protocols; without the name of
-    # the default user, which a Redis before 6 does not know.
-    words = [b"AUTH", *([username.encode()] if username else [])]
-    return command([*words, password.encode(errors="surrogateescape")])
 
 
 def let_go_on(waiters: list) -> cython.int:

@@ -122,7 +122,7 @@ class Pinned:
         return taken
 
     def _decide(self, argv: Sequence[bytes], frame: bytes) -> int:
-        row = row_of(argv, self.flow.book)
+        row = row_of(argv, self.flow.dialect.book)
         if row.kind is Kind.TRANSACTION:
             return _WORDS[row.name](self, row, argv, frame)
         if row.name == b"QUIT":
@@ -274,7 +274,7 @@ class Pinned:
             self._let_go(keep=False)
 
     def _node_of(self, row: Command, argv: Sequence[bytes]) -> int:
-        indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
+        indices = keys_to_route(argv, self.flow.dialect.book, alone=self.flow.is_alone())
         ring = self.ring
         if not indices:
             return NOWHERE
@@ -367,7 +367,7 @@ class Pinned:
             return False
         argv = arguments(self.waits_for)
         place_of = self.flow.ring.node_of_key
-        indices = keys_to_route(argv, self.flow.book, alone=self.flow.is_alone())
+        indices = keys_to_route(argv, self.flow.dialect.book, alone=self.flow.is_alone())
         return {self.flow.nodes[place_of(argv[at])] for at in indices} != {self.link.node}
 
     def rehome(self) -> None:

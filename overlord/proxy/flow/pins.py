@@ -17,6 +17,7 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow import command_errors
+from overlord.proxy.flow.client import OUT_OF_MEMORY
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.wire.resp import command
@@ -81,6 +82,7 @@ class PinLink(RedisLink):
 
     def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
         RedisLink.__init__(self, flow, node, protocol)
+        self.is_shared = False
         self.user = None
         self.blocking = False
         self.patience = 0.0
@@ -145,7 +147,7 @@ class PinLink(RedisLink):
             self.user.quiet()
         return used
 
-    def _settle(
+    def settle(
         self,
         pending: Pending,
         p: cython.p_const_uchar,
@@ -159,7 +161,7 @@ class PinLink(RedisLink):
                 tell(cut(p, start, end))
             return 0
         self.ended_with_error = p[start] == MINUS
-        return RedisLink._settle(self, pending, p, start, end)
+        return RedisLink.settle(self, pending, p, start, end)
 
     def lost(self, trouble: str) -> None:
         """There is no connection (any more), and there will be none."""
@@ -171,7 +173,7 @@ class PinLink(RedisLink):
         self.bytes_sent = self.bytes_received = 0
         self.flow.pins.gone(self)
         if user is not None:
-            user.link_lost(self.node.refusal())
+            user.link_lost(self.flow.error(self.node.refusal()))
 
     def sweep_pin(
         self, now: float, read_timeout: float, write_timeout: float, idle_timeout: float
@@ -219,7 +221,7 @@ class Pins:
             raise CommandRejected(command_errors.no_pin_left(key, getattr(limits, key)))
         if flow.over_budget(0):
             flow.hit("max_memory")
-            raise CommandRejected(command_errors.OUT_OF_MEMORY)
+            raise CommandRejected(flow.error(OUT_OF_MEMORY))
         link: PinLink
         idle: list = self._idle.get((node, client.protocol), [])
         while idle:
@@ -229,7 +231,7 @@ class Pins:
         else:
             if node.is_retired or node.link_for(client) is None:
                 node.failures += 1
-                raise CommandRejected(node.refusal())
+                raise CommandRejected(flow.error(node.refusal()))
             link = PinLink(flow, node, client.protocol)
             self.links.add(link)
         link.lend(user, blocking)

@@ -1,7 +1,8 @@
-from overlord.proxy.flow.parts cimport Link, Pending
+from overlord.proxy.flow.node_link cimport NodeLink
+from overlord.proxy.flow.parts cimport Pending
+from overlord.wire.resp cimport ReplyScanner
 
-cdef class RedisLink(Link):
+cdef class RedisLink(NodeLink):
+    cdef ReplyScanner scanner
     cdef bytes token
     cdef int _observe(self, Pending pending, const unsigned char* p, Py_ssize_t start, long long nulls) except -1
-    cdef int _settle(self, Pending pending, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef bint _nobody_waits(self) noexcept

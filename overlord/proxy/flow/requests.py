@@ -17,7 +17,7 @@ import cython
 from overlord.errors import ProtocolError
 from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.command_class import CommandClass, class_of
-from overlord.proxy.flow.command_errors import NODE_FULL, OUT_OF_MEMORY, CommandRejected
+from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Join, Kind
 from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.errand import Errand
@@ -31,13 +31,14 @@ from overlord.wire.resp import arguments, command, split_inline
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.client import ProxiedClient
     from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.dialect import RedisDialect
     from cython.cimports.overlord.proxy.flow.join import join_parts
     from cython.cimports.overlord.proxy.flow.parts import (
         ALOUD,
         MUTE,
         NO,
-        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
@@ -47,11 +48,9 @@ if cython.compiled:
         Flow,
         Link,
         Node,
-        Pending,
         Split,
-        new_pending,
     )
-    from cython.cimports.overlord.wire.buffer import HEAD_ROOM, Buffer, cut, hold
+    from cython.cimports.overlord.wire.buffer import HEAD_ROOM, cut
     from cython.cimports.overlord.wire.resp import (
         INCOMPLETE,
         INLINE,
@@ -63,13 +62,14 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import FINISH, OPEN
 else:
     from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.client import ProxiedClient
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.dialect import RedisDialect
     from overlord.proxy.flow.join import join_parts
     from overlord.proxy.flow.parts import (
         ALOUD,
         MUTE,
         NO,
-        SETTLING,
         SKIP_NEXT,
         SKIPPED,
         SKIPPING,
@@ -79,11 +79,9 @@ else:
         Flow,
         Link,
         Node,
-        Pending,
         Split,
-        new_pending,
     )
-    from overlord.wire.buffer import HEAD_ROOM, Buffer, cut, hold
+    from overlord.wire.buffer import HEAD_ROOM, cut
     from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
     from overlord.wire.stream import FINISH, OPEN
 
@@ -101,11 +99,6 @@ CLASS_SPLIT = cython.declare(cython.int, int(CommandClass.SPLIT))
 CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
 CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
 CLASS_MGET_PART = cython.declare(cython.int, int(CommandClass.MGET_PART))
-
-LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
-"""Frames from this size on change hands without being copied, where they can."""
-UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
-"""Bytes that a blocked client may send us ahead, before we stop reading from it."""
 
 BOUNDLESS = 1 << 62
 
@@ -129,13 +122,13 @@ HTTP_WORDS = (b"POST", b"HOST:")
 
 
 @cython.cclass
-class RedisClient(Client):
+class RedisClient(ProxiedClient):
     """A client that speaks RESP."""
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
-        Client.__init__(self, flow, number)
+        ProxiedClient.__init__(self, flow, number)
+        self.dialect: RedisDialect = flow.dialect
         limits = flow.limits
-        self.refusal = b""
         self.scanner = RequestScanner(
             limits.max_inline, limits.max_args, limits.max_arg_size, limits.max_request
         )
@@ -167,6 +160,10 @@ class RedisClient(Client):
             self.session.is_stranger = self.is_stranger
         return self.session
 
+    def join(self, split: Split) -> cython.int:
+        """All parts of a split command are answered."""
+        return join_parts(split)
+
     def may_take_up(self) -> cython.bint:
         """Whether the next request may be taken up now, or has to wait."""
         return (
@@ -175,13 +172,6 @@ class RedisClient(Client):
             and not self.waits
             and (self.muting != SKIPPED or self.in_flight == 0)
         )
-
-    def has_settled(self) -> cython.bint:
-        """Whether it waited for what was asked before the nodes changed, and may go on now."""
-        if self.waits & SETTLING and self.in_flight == 0:
-            self.waits &= ~SETTLING
-            return self.may_take_up()
-        return False
 
     def take_limits(self) -> None:
         """The bounds of its cluster have changed: what comes next is held to the new ones."""
@@ -209,10 +199,7 @@ class RedisClient(Client):
         self.blocked = False
         self.heard_at = self.flow.now
         while at < end:
-            if not self.may_take_up() and not self.has_settled():
-                self.blocked = True
-                if self.in_flight >= self.flow.window_max:
-                    self.flow.hit("window_max")
+            if self.must_wait():
                 break
             if self.muting == SKIPPED:
                 self.muting = ALOUD
@@ -222,11 +209,7 @@ class RedisClient(Client):
                     self.blocked = True
                     break
             elif found == INCOMPLETE:
-                if scanner.whole > LARGE_FRAME and self.flow.over_budget(
-                    scanner.whole - (end - at)
-                ):
-                    self.flow.hit("max_memory")
-                    self.end_with(OUT_OF_MEMORY, "max_memory reached")
+                if self.lacks_memory(scanner.whole, end - at):
                     return end
                 break
             elif found == INLINE:
@@ -246,40 +229,16 @@ class RedisClient(Client):
             if self.muting == SKIP_NEXT or self.muting == SKIPPING:
                 self.muting += 1
             at += scanner.length
-        self.wanted = scanner.whole if not self.blocked else 0
-        self.set_paused(self.ended or (self.blocked and end - at >= UNPARSED_MARK))
-        return at
-
-    def go_on(self) -> object:
-        """Take up what waited."""
-        if not self.gone and self.closing == OPEN and not self.draining:
-            self.feed_incoming()
-            if self.in_flight == 0 and self.blocked and not self.has_unread():
-                # Nobody else will wake it: all it is owed was answered while it was fed.
-                if not self.waits:
-                    self.outbox.add_hungry(self)
-            else:
-                self.finish_if_done()
-        return None
-
-    def end_with(self, error: bytes, reason: str) -> None:
-        """Say why, in turn, and close when all is said."""
-        self.flow.errors += 1
-        self.reason = reason
-        self.say(error)
-        self.draining = True
-        self.blocked = False
-        self.set_paused(True)
-        if self.in_flight == 0:
-            self.close(FINISH, reason)
+        return self.leave_rest(scanner.whole, at, end)
 
     def request(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.int:
         """Take up the request `p[start:end]`. Gives 0 if it has to wait, and is not used up."""
         flow: Flow = self.flow
+        dialect: RedisDialect = self.dialect
         scanner: RequestScanner = self.scanner
-        table: CommandTable = flow.table
+        table: CommandTable = dialect.table
         row: cython.int
         kind: cython.int
         arity: cython.int
@@ -299,14 +258,14 @@ class RedisClient(Client):
             if (scanner.argc == arity) if arity >= 0 else (scanner.argc >= -arity):
                 if kind == KIND_KEY and table.first[row] == 1:
                     flow.requests += 1
-                    return self._forward(
+                    return self.forward(
                         flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end),
                         table.command_class[row],
                         p,
                         start,
                         end,
                     )
-                if row == flow.ping_row and scanner.argc == 1:
+                if row == dialect.ping_row and scanner.argc == 1:
                     flow.requests += 1
                     flow.local_answers += 1
                     self.say(PONG)
@@ -324,31 +283,32 @@ class RedisClient(Client):
     ) -> cython.int:
         """Take up a command of known name and right number of arguments."""
         flow: Flow = self.flow
-        args: Args = flow.args
+        dialect: RedisDialect = self.dialect
+        args: Args = dialect.args
         first: cython.int
         if kind == KIND_PUBLISH:
             flow.requests += 1
-            return self._forward(
+            return self.forward(
                 flow.ring.node_of(p, start + self.scanner.key_start, start + self.scanner.key_end),
-                flow.table.command_class[row],
+                dialect.table.command_class[row],
                 p,
                 start,
                 end,
             )
         if kind == KIND_MGET:
-            return self._split(JOIN_VALUES, 1, flow.table.command_class[row], p, start, end)
+            return self._split(JOIN_VALUES, 1, dialect.table.command_class[row], p, start, end)
         if kind == KIND_SUM:
-            return self._split(JOIN_SUM, 1, flow.table.command_class[row], p, start, end)
+            return self._split(JOIN_SUM, 1, dialect.table.command_class[row], p, start, end)
         if kind == KIND_MSET and self.scanner.argc % 2 == 1:
-            return self._split(JOIN_ALL_OK, 2, flow.table.command_class[row], p, start, end)
+            return self._split(JOIN_ALL_OK, 2, dialect.table.command_class[row], p, start, end)
         if kind == KIND_KEY:
             args.read(p, start, end)
-            first = flow.table.first[row]
+            first = dialect.table.first[row]
             if first < args.count:
                 flow.requests += 1
-                return self._forward(
+                return self.forward(
                     flow.ring.node_of(p, args.start_of(first), args.end_of(first)),
-                    flow.table.command_class[row],
+                    dialect.table.command_class[row],
                     p,
                     start,
                     end,
@@ -356,75 +316,6 @@ class RedisClient(Client):
         if kind == KIND_KEYS:
             return self._keys(row, p, start, end)
         return self._slowly(p, start, end)
-
-    def _usable(self, node: Node) -> Link:
-        """The link to this node for the next request; None if there is none that takes one."""
-        flow: Flow = self.flow
-        link: Link = node.link_for(self)
-        if link is None:
-            self.refusal = node.refusal()
-        elif link.outgoing.size() > flow.node_max_unsent:
-            flow.hit("node_max_unsent")
-            self.refusal = NODE_FULL
-        elif flow.over_budget(0):
-            flow.hit("max_memory")
-            self.refusal = OUT_OF_MEMORY
-        else:
-            return link
-        node.failures += 1
-        return None
-
-    def _forward(
-        self,
-        index: cython.int,
-        command_class: cython.int,
-        p: cython.p_const_uchar,
-        start: cython.Py_ssize_t,
-        end: cython.Py_ssize_t,
-    ) -> cython.int:
-        """Send `p[start:end]` to a node as it is."""
-        node: Node = self.flow.nodes[index]
-        link: Link = self._usable(node)
-        pending: Pending
-        incoming: Buffer
-        if link is None:
-            self.flow.errors += 1
-            self.say(self.refusal)
-            return 1
-        if link.in_flight >= self.flow.node_queue:
-            self.flow.requests -= 1  # it is counted when it comes again
-            return self._wait_for_place(link)
-        pending = new_pending()
-        pending.client = self
-        pending.command_class = command_class
-        pending.since = self.outbox.now
-        incoming = self.incoming
-        if (
-            end - start >= LARGE_FRAME
-            and self.in_incoming
-            and not self.stolen
-            and start == incoming.start
-            and end == incoming.end
-            and link.outgoing.size() == 0
-        ):
-            link.outgoing.swap(incoming)
-            incoming.clear()
-            self.stolen = True
-        else:
-            link.outgoing.append(p, start, end)
-        # In line only now that the frame is: when memory runs out above, no line may be longer than its frames.
-        self.append_pending(pending)
-        link.push(pending)
-        node.requests += 1
-        link.touch()
-        return 1
-
-    def _wait_for_place(self, link: Link) -> cython.int:
-        """Take nothing up until the link's line is half empty. Gives 0, as `request` then does."""
-        self.flow.hit("node_pipe_count")
-        self.waits |= WAITING
-        link.waiters.append(self)
-        return 0
 
     def _keys(
         self,
@@ -435,15 +326,16 @@ class RedisClient(Client):
     ) -> cython.int:
         """Send a command with several keys to their node, if they are all on one."""
         flow: Flow = self.flow
-        args: Args = flow.args
+        dialect: RedisDialect = self.dialect
+        args: Args = dialect.args
         at: cython.Py_ssize_t
         last: cython.Py_ssize_t
-        step: cython.Py_ssize_t = flow.table.step[row]
+        step: cython.Py_ssize_t = dialect.table.step[row]
         index: cython.int = -1
         other: cython.int
         args.read(p, start, end)
-        at = flow.table.first[row]
-        last = flow.table.last[row]
+        at = dialect.table.first[row]
+        last = dialect.table.last[row]
         if last < 0:
             last += args.count
         if at > last or last >= args.count or step <= 0:
@@ -456,11 +348,11 @@ class RedisClient(Client):
                 break
             if other != index:
                 flow.requests += 1
-                self._refuse_cross_node(flow.table.row(row).fullname)
+                self._refuse_cross_node(dialect.table.row(row).fullname)
                 return 1
             at += step
         flow.requests += 1
-        return self._forward(index, flow.table.command_class[row], p, start, end)
+        return self.forward(index, dialect.table.command_class[row], p, start, end)
 
     def _refuse_cross_node(self, name: str) -> None:
         self.flow.refused("cross-node")
@@ -483,6 +375,7 @@ class RedisClient(Client):
         arguments. A node that takes no request answers its part with an error at once.
         """
         flow: Flow = self.flow
+        dialect: RedisDialect = self.dialect
         split: Split
         link: Link
         only: cython.int
@@ -490,53 +383,34 @@ class RedisClient(Client):
         part_class: cython.int
         name_size: cython.Py_ssize_t
         flow.requests += 1
-        flow.args.read(p, start, end)
-        count = (flow.args.count - 1) // step
+        dialect.args.read(p, start, end)
+        count = (dialect.args.count - 1) // step
         only = self._only_node(step, count, p)
         if only >= 0:
-            return self._forward(only, command_class, p, start, end)
+            return self.forward(only, command_class, p, start, end)
         split = Split(join, count)
         split.client = self
         split.command_class = CLASS_SPLIT
         nodes: list = self._share_out(split, step, p)
-        link = self._full_link(nodes)
+        link = self.full_link(nodes)
         if link is not None:
             flow.requests -= 1  # it is counted when it comes again
-            return self._wait_for_place(link)
-        name_size = flow.args.header(1) - flow.args.header(0)
+            return self.wait_for_place(link)
+        name_size = dialect.args.header(1) - dialect.args.header(0)
         part_class = CLASS_MGET_PART if join == JOIN_VALUES else CLASS_PART
-        self._line_up(split, nodes, HEAD_ROOM + name_size, part_class)
+        self.line_up(split, nodes, HEAD_ROOM + name_size, part_class)
         self._begin_parts(nodes, step, p)
         self._fill_parts(split, nodes, step, p)
-        return self._parts_are_sent(split, nodes)
-
-    def _full_link(self, nodes: list) -> Link:
-        """A link to one of these nodes that has no place for a request of this client; None if all have."""
-        node: Node
-        link: Link
-        for node in nodes:
-            link = node.link_for(self)
-            if link is not None and link.in_flight >= self.flow.node_queue:
-                return link
-        return None
-
-    def _parts_are_sent(self, split: Split, nodes: list) -> cython.int:
-        """All that could be sent was: answer at once if no node is asked. Gives 1, as `request` then does."""
-        node: Node
-        for node in nodes:
-            node.part_link = None
-        if split.left == 0:
-            join_parts(split)
-        return 1
+        return self.parts_are_sent(split, nodes)
 
     def _ask_each(self, split: Split, nodes: list, frame: bytes) -> cython.int:
         """Send each of these nodes the same; their replies are joined as `split` says."""
         flow: Flow = self.flow
         node: Node
         index: cython.Py_ssize_t
-        link: Link = self._full_link(nodes)
+        link: Link = self.full_link(nodes)
         if link is not None:
-            return self._wait_for_place(link)
+            return self.wait_for_place(link)
         flow.requests += 1
         split.client = self
         for index in range(len(nodes)):
@@ -544,18 +418,18 @@ class RedisClient(Client):
             node.part = index
             node.part_size = len(frame)
         split.command_class = CLASS_ALL_NODES
-        self._line_up(split, nodes, 0, CLASS_PART)
+        self.line_up(split, nodes, 0, CLASS_PART)
         for node in nodes:
             if node.part_link is not None:
                 node.part_link.outgoing.append(frame, 0, len(frame))
-        return self._parts_are_sent(split, nodes)
+        return self.parts_are_sent(split, nodes)
 
     def _scan(self, argv: list) -> cython.int:
         """Send SCAN to the node whose turn it is, as its cursor says."""
         flow: Flow = self.flow
         split: Split = Split(JOIN_CURSOR, 0)
         split.nodes = len(flow.live)
-        split.mark = flow.scan_mark
+        split.mark = self.dialect.scan_mark
         place = place_of(argv[1], split.nodes, split.mark)
         split.node = place.node
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
@@ -566,7 +440,7 @@ class RedisClient(Client):
     ) -> cython.int:
         """The one node that a command with these `count` keys goes to as it is; -1 if there are several."""
         ring: Ring = self.flow.ring
-        args: Args = self.flow.args
+        args: Args = self.dialect.args
         only: cython.int = ring.node_of(p, args.start_of(1), args.end_of(1))
         at: cython.Py_ssize_t
         if ring.is_random:
@@ -581,7 +455,8 @@ class RedisClient(Client):
     ) -> list[Node]:
         """The nodes that have a part of it, in the order of their first keys; `owners` are noted."""
         flow: Flow = self.flow
-        args: Args = flow.args
+        dialect: RedisDialect = self.dialect
+        args: Args = dialect.args
         owners: bytearray = split.owners
         nodes: list = []
         node: Node
@@ -603,54 +478,11 @@ class RedisClient(Client):
             at += step
         return nodes
 
-    def _line_up(
-        self, split: Split, nodes: list, room: cython.Py_ssize_t, part_class: cython.int
-    ) -> cython.int:
-        """
-        Put a Pending into the line of a link to each node; a node that takes none has an error for a reply.
-
-        There is room for the parts' frames afterwards, `room` more bytes than each one's `part_size`: what
-        can run out of memory comes first, for a part of a frame on a link would ruin the link.
-        """
-        node: Node
-        link: Link
-        pending: Pending
-        for node in nodes:
-            pending = new_pending()
-            split.parts.append(pending)
-            link = self._usable(node)
-            node.part_link = link
-            if link is None:
-                pending.reply = self.refusal
-                pending.done = True
-                split.failed = True
-            else:
-                pending.parent = split
-                pending.command_class = part_class
-                pending.since = self.outbox.now
-                link.outgoing.reserve(room + node.part_size)
-        self.flow.splits += 1
-        split.since = self.outbox.now
-        self.append_pending(split)
-        for node in nodes:
-            pending = split.parts[node.part]
-            link = node.part_link
-            if link is None:
-                split.cursor += len(pending.reply)
-                self.retained += len(pending.reply)
-                hold(len(pending.reply))
-                continue
-            split.left += 1
-            link.push(pending)
-            node.requests += 1
-            link.touch()
-        return 0
-
     def _begin_parts(
         self, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
     ) -> cython.int:
         """Begin each part's frame: how many arguments, and the name."""
-        args: Args = self.flow.args
+        args: Args = self.dialect.args
         node: Node
         link: Link
         for node in nodes:
@@ -664,7 +496,7 @@ class RedisClient(Client):
         self, split: Split, nodes: list, step: cython.Py_ssize_t, p: cython.p_const_uchar
     ) -> cython.int:
         """Add to each part's frame what it has of the arguments."""
-        args: Args = self.flow.args
+        args: Args = self.dialect.args
         owners: bytearray = split.owners
         node: Node
         index: cython.Py_ssize_t
@@ -681,11 +513,12 @@ class RedisClient(Client):
     ) -> cython.int:
         """Take up a command with its arguments as Python objects: local, rare, or wrong."""
         flow: Flow = self.flow
+        dialect: RedisDialect = self.dialect
         argv = arguments(cut(p, start, end))
         try:
-            row = row_of(argv, flow.book)
+            row = row_of(argv, self.dialect.book)
             if row.kind == Kind.LOCAL:
-                self.last_row = flow.table.places[row.name]
+                self.last_row = dialect.table.places[row.name]
                 if self.in_flight > 0 and row.name in AFTER_REPLIES:
                     return 0
                 return self._locally([row.name.partition(b"|")[0], *argv[1:]])
@@ -700,7 +533,7 @@ class RedisClient(Client):
                 return self._take_pin(argv, cut(p, start, end))
             if row.kind == Kind.SUBSCRIBE:
                 return self._subscribe(row.name, argv)
-            indices = keys_to_route(argv, flow.book, alone=flow.is_alone())
+            indices = keys_to_route(argv, self.dialect.book, alone=flow.is_alone())
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 flow.refused("http")
@@ -712,13 +545,13 @@ class RedisClient(Client):
             return 1
         flow.requests += 1
         if not indices:
-            return self._forward(self._any_node(), class_of(row), p, start, end)
+            return self.forward(self._any_node(), class_of(row), p, start, end)
         index = flow.ring.node_of_key(argv[indices[0]])
         for at in indices[1:]:
             if not flow.ring.is_random and flow.ring.node_of_key(argv[at]) != index:
                 self._refuse_cross_node(row.fullname)
                 return 1
-        return self._forward(index, class_of(row), p, start, end)
+        return self.forward(index, class_of(row), p, start, end)
 
     def _take_pin(self, argv: list, frame: bytes) -> cython.int:
         """Take up a command that needs a connection of this client's own."""

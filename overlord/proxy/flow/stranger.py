@@ -42,7 +42,7 @@ class Stranger:
             client.shut_out("unauthenticated_max_buffer", "replies unread before AUTH")
             return DONE
         try:
-            name = row_of(argv, client.flow.book).name
+            name = row_of(argv, client.flow.dialect.book).name
         except CommandRejected as rejected:
             if argv[0].upper() in HTTP_WORDS:
                 return ORDINARY

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.channels import Asking, Channels
+from overlord.proxy.flow.client import OUT_OF_MEMORY
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.keys import row_of
 from overlord.proxy.flow.listening import JOIN_WORDS, LEAVE_WORDS, SHARD, Debt, Topic
@@ -50,7 +51,7 @@ class Subscriber:
     def take_up(self, argv: Sequence[bytes]) -> int:
         """Take up a request of a client that listens, and speaks RESP2; gives DONE or ORDINARY."""
         try:
-            row = row_of(argv, self.flow.book)
+            row = row_of(argv, self.flow.dialect.book)
         except CommandRejected as rejected:
             return self._answer(rejected.reply)
         if row.name not in ALLOWED:
@@ -103,7 +104,7 @@ class Subscriber:
             raise CommandRejected(errors.too_many_subscriptions(limit))
         if more and flow.over_budget(more * SUBSCRIPTION_COST):
             flow.hit("max_memory")
-            raise CommandRejected(errors.OUT_OF_MEMORY)
+            raise CommandRejected(flow.error(OUT_OF_MEMORY))
 
     def _told(
         self, asking: Asking, names: Sequence[bytes], debt: Debt | None, error: bytes

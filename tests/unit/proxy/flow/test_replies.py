@@ -563,7 +563,7 @@ def test_a_refused_login_is_a_state_of_the_node(protocol: int, reply: bytes, why
     assert (link.closing, link.reason) == (ABORTING, f"login refused: {why}")
     assert link.node.login_refused == why
     link.lost(link.reason)
-    assert link.node.refusal() == f"-ERR node unavailable: login refused: {why}\r\n".encode()
+    assert link.node.refusal() == f"node unavailable: login refused: {why}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,16 @@
+from overlord.proxy.flow.parts cimport Client, Link, Node, Split
+
+cdef class ProxiedClient(Client):
+    cdef str refusal
+
+    cdef bint may_take_up(self) noexcept
+    cdef bint has_settled(self) noexcept
+    cdef bint must_wait(self) except *
+    cdef bint lacks_memory(self, Py_ssize_t whole, Py_ssize_t there) except *
+    cdef Py_ssize_t leave_rest(self, Py_ssize_t wanted, Py_ssize_t at, Py_ssize_t end) except -1
+    cdef Link usable_link(self, Node node)
+    cdef int forward(self, int index, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int wait_for_place(self, Link link) except -1
+    cdef Link full_link(self, list nodes)
+    cdef int line_up(self, Split split, list nodes, Py_ssize_t room, int part_class) except -1
+    cdef int parts_are_sent(self, Split split, list nodes) except -1

@@ -1,0 +1,4 @@
+from overlord.proxy.flow.parts cimport Flow
+
+cdef class RingFlow(Flow):
+    pass
