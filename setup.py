@@ -36,6 +36,11 @@ COMPILED = [
     "overlord/proxy/flow/listening.py",
     "overlord/proxy/flow/ring_flow.py",
     "overlord/proxy/flow/redis_flow.py",
+    "overlord/proxy/flow/memcache_dialect.py",
+    "overlord/proxy/flow/memcache_join.py",
+    "overlord/proxy/flow/memcache_link.py",
+    "overlord/proxy/flow/memcache_client.py",
+    "overlord/proxy/flow/memcache_flow.py",
     "overlord/net/hub.py",
 ]
 

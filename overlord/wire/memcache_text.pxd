@@ -53,6 +53,7 @@ cdef class TextRequestScanner:
 
 cdef class TextReplyScanner:
     cdef readonly Py_ssize_t length
+    cdef readonly Py_ssize_t values
     cdef readonly Py_ssize_t at
     cdef readonly object violation
     cdef readonly str broken_bound

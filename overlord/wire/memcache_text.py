@@ -155,9 +155,7 @@ class TextRequestScanner:
         max_request: int = 1 << 30,
         max_value: int = 512 << 20,
     ) -> None:
-        self.max_line = max_line
-        self.max_request = max_request
-        self.max_value = max_value
+        self.set_bounds(max_line, max_request, max_value)
         self.length = self.whole = self.at = self.to_skip = 0
         self.verb = UNKNOWN_VERB
         self.words = self.line_end = self.data_start = 0
@@ -167,6 +165,12 @@ class TextRequestScanner:
         if not cython.compiled:
             self.starts = [0] * KEPT_WORDS
             self.ends = [0] * KEPT_WORDS
+
+    def set_bounds(self, max_line: int, max_request: int, max_value: int) -> None:
+        """These bounds hold from the next command on."""
+        self.max_line = max_line
+        self.max_request = max_request
+        self.max_value = max_value
 
     def word_start(self, index: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Where one of the first words starts, counted from the frame's start."""
@@ -363,8 +367,8 @@ class TextReplyScanner:
     Finds where a node's reply ends: that of a line, of a list up to its END, of a data block.
 
     `VALUE` lines with their blocks and `STAT` lines go on until `END` or an error; `VA` has one block; all
-    else is one line. After TEXT_WHOLE: `length` bytes are a reply. After TEXT_VIOLATION: `violation` says
-    what is wrong, for good.
+    else is one line. After TEXT_WHOLE: `length` bytes are a reply, with so many `values`. After TEXT_VIOLATION:
+    `violation` says what is wrong, for good.
     """
 
     if not cython.compiled:
@@ -373,7 +377,7 @@ class TextReplyScanner:
     def __init__(self, max_line: int = 65536, max_value: int = 512 << 20) -> None:
         self.max_line = max_line
         self.max_value = max_value
-        self.length = self.at = 0
+        self.length = self.at = self.values = 0
         self.in_block = self.in_list = False
         self.violation = None
         self.broken_bound = ""
@@ -404,11 +408,15 @@ class TextReplyScanner:
             if found == pos or p[found - 1] != CR:
                 return self._violated("expected CRLF at the end of a line", "", p, pos, end)
             if _begins(p, pos, found, b"VALUE "):
+                if not self.in_list:
+                    self.values = 0
                 self.in_list = True
+                self.values += 1
                 size = _size_in(p, pos, found - 1, 3)
             elif _begins(p, pos, found, b"VA "):
                 if self.in_list:
                     return self._violated("not a reply", "", p, pos, end)
+                self.values = 1
                 size = _size_in(p, pos, found - 1, 1)
             elif _begins(p, pos, found, b"STAT "):
                 self.in_list = True
@@ -417,6 +425,8 @@ class TextReplyScanner:
             else:
                 if self.in_list and not _ends_list(p, pos, found):
                     return self._violated("not a reply", "", p, pos, end)
+                if not self.in_list:
+                    self.values = 0
                 pos = found + 1
                 break
             if size < 0:

@@ -1,4 +1,4 @@
-from overlord.proxy.flow.parts cimport Client, Link, Node, Split
+from overlord.proxy.flow.parts cimport Client, Link, Node, Pending, Split
 
 cdef class ProxiedClient(Client):
     cdef str refusal
@@ -10,7 +10,9 @@ cdef class ProxiedClient(Client):
     cdef Py_ssize_t leave_rest(self, Py_ssize_t wanted, Py_ssize_t at, Py_ssize_t end) except -1
     cdef Link usable_link(self, Node node)
     cdef int forward(self, int index, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef Pending ask(self, Link link, int command_class)
     cdef int wait_for_place(self, Link link) except -1
+    cdef bytes refused_part(self)
     cdef Link full_link(self, list nodes)
     cdef int line_up(self, Split split, list nodes, Py_ssize_t room, int part_class) except -1
     cdef int parts_are_sent(self, Split split, list nodes) except -1

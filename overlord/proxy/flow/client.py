@@ -151,9 +151,7 @@ class ProxiedClient(Client):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """Send `p[start:end]` to a node as it is. Gives 0 if it has to wait, and is not used up."""
-        node: Node = self.flow.nodes[index]
-        link: Link = self.usable_link(node)
-        pending: Pending
+        link: Link = self.usable_link(self.flow.nodes[index])
         incoming: Buffer
         if link is None:
             self.flow.errors += 1
@@ -162,10 +160,6 @@ class ProxiedClient(Client):
         if link.in_flight >= self.flow.node_queue:
             self.flow.requests -= 1  # it is counted when it comes again
             return self.wait_for_place(link)
-        pending = new_pending()
-        pending.client = self
-        pending.command_class = command_class
-        pending.since = self.outbox.now
         incoming = self.incoming
         if (
             end - start >= LARGE_FRAME
@@ -181,11 +175,20 @@ class ProxiedClient(Client):
         else:
             link.outgoing.append(p, start, end)
         # In line only now that the frame is: when memory runs out above, no line may be longer than its frames.
+        self.ask(link, command_class)
+        return 1
+
+    def ask(self, link: Link, command_class: cython.int) -> Pending:
+        """A request's frame is on this link: put it into its line, and into this client's."""
+        pending: Pending = new_pending()
+        pending.client = self
+        pending.command_class = command_class
+        pending.since = self.outbox.now
         self.append_pending(pending)
         link.push(pending)
-        node.requests += 1
+        link.node.requests += 1
         link.touch()
-        return 1
+        return pending
 
     def wait_for_place(self, link: Link) -> cython.int:
         """Take nothing up until the link's line is half empty. Gives 0, as who forwards then does."""
@@ -222,7 +225,7 @@ class ProxiedClient(Client):
             link = self.usable_link(node)
             node.part_link = link
             if link is None:
-                pending.reply = self.flow.error(self.refusal)
+                pending.reply = self.refused_part()
                 pending.done = True
                 split.failed = True
             else:
@@ -246,6 +249,10 @@ class ProxiedClient(Client):
             node.requests += 1
             link.touch()
         return 0
+
+    def refused_part(self) -> bytes:
+        """The reply to a part of a command whose node takes no request."""
+        return self.flow.error(self.refusal)
 
     def parts_are_sent(self, split: Split, nodes: list) -> cython.int:
         """All that could be sent was: answer at once if no node is asked. Gives 1, as `forward` then does."""

@@ -29,6 +29,14 @@ cdef enum Muting:
     SKIPPED = 3
     MUTE = 4
 
+cdef enum Silence:
+    LOUD = 0
+    MUTED = 1
+    UP_TO_NODE = 2
+
+cdef enum:
+    WITH_DATA = -1
+
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1
 
@@ -42,6 +50,8 @@ cdef class Pending:
     cdef long long since
     cdef int command_class
     cdef bint done
+    cdef int silence
+    cdef int keys
 
 cdef class Split(Pending):
     cdef int join

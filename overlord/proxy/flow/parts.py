@@ -42,6 +42,8 @@ else:
     UNKNOWN, YES, NO = 0, 1, 2
     WAITING, SETTLING = 1, 2
     IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
+    LOUD, MUTED, UP_TO_NODE = 0, 1, 2
+    WITH_DATA = -1
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
@@ -65,6 +67,10 @@ class Pending:
             how many bytes its parts' replies have.
         since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
         command_class: which of the `CommandClass`es it belongs to.
+        silence: LOUD; MUTED: the client has asked for no reply; UP_TO_NODE: the node may give none, and what
+            follows it on the link says that it did not.
+        keys: how many keys it asks for, for the counts of hits; 0 if that says nothing. WITH_DATA: it has a line
+            and data behind it, which the node may fail to take for data.
     """
 
     if not cython.compiled:
@@ -84,6 +90,8 @@ class Pending:
             self.since = 0
             self.command_class = 0
             self.done = False
+            self.silence = LOUD
+            self.keys = 0
 
 
 def new_pending() -> Pending:

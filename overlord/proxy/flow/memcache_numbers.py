@@ -1,0 +1,56 @@
+"""The numbers of several memcacheds as those of one: `stats items`, `slabs`, `sizes` and `settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ERROR = b"SERVER_ERROR a node answered stats with something unexpected\r\n"
+OLDEST = (b"age", b"age_hot", b"age_warm")
+"""Of these the largest counts."""
+OF_A_KIND = (b"chunk_size", b"chunks_per_page")
+"""These say what a slab class is; where nodes differ in it, their numbers cannot be added up."""
+
+
+def joined(what: bytes, replies: Sequence[bytes]) -> bytes:
+    """
+    One reply out of those to `stats` with this word.
+
+    Settings are shown where all nodes have the same; other numbers are added up, but for ages, of which the
+    largest is taken. An error of any node is the answer.
+    """
+    tables: list[dict[bytes, bytes]] = []
+    for reply in replies:
+        lines = reply.split(b"\r\n")
+        if lines[-2:] != [b"END", b""]:
+            return lines[-2] + b"\r\n"
+        table: dict[bytes, bytes] = {}
+        for line in lines[:-2]:
+            words = line.split(b" ", 2)
+            if len(words) != 3 or words[0] != b"STAT":
+                return ERROR
+            table[words[1]] = words[2]
+        tables.append(table)
+    names = dict.fromkeys(name for table in tables for name in table)
+    shown = []
+    for name in names:
+        values = [table[name] for table in tables if name in table]
+        value = _same(values, len(tables)) if what == b"settings" else _added(name, values)
+        if value is not None:
+            shown.append(b"STAT %b %b\r\n" % (name, value))
+    return b"".join([*shown, b"END\r\n"])
+
+
+def _same(values: Sequence[bytes], tables: int) -> bytes | None:
+    """The value that all nodes have; None if they differ."""
+    return values[0] if len(values) == tables and len(set(values)) == 1 else None
+
+
+def _added(name: bytes, values: Sequence[bytes]) -> bytes | None:
+    """The values of one name as one; None where that would say nothing."""
+    last = name.rpartition(b":")[2]
+    if last in OF_A_KIND:
+        return _same(values, len(values))
+    if not all(value.isdigit() and len(value) <= 20 for value in values):
+        return None
+    numbers = [int(value) for value in values]
+    return b"%d" % (max(numbers) if last in OLDEST else sum(numbers))
