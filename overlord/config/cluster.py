@@ -43,7 +43,7 @@ HashMethod = Literal[
     "jenkins",
 ]
 
-SERVED = ("redis",)
+SERVED = ("redis", "memcache")
 """The values of `cache_type` that this version serves."""
 
 
@@ -56,8 +56,8 @@ class ClusterConfig:
 
     cache_type: Literal["redis", "memcache", "memcache_binary", "redis_cluster"]
     """
-    The protocol of clients and nodes. This version serves `redis`; the others are known, and
-    refused.
+    The protocol of clients and nodes. This version serves `redis` and `memcache`, which is the text
+    protocol of memcached with its meta commands; the others are known, and refused.
     """
 
     listen_proto: Literal["tcp", "unix"] = "tcp"
@@ -280,7 +280,7 @@ class ClusterConfig:
     deny_commands: tuple[str, ...] = ()
     """
     Commands that no client may use, such as `["FLUSHALL", "FLUSHDB", "KEYS", "SCRIPT FLUSH"]`; the
-    answer is a `NOPERM` error.
+    answer is a `NOPERM` error, for memcache (`["flush_all"]`) a `CLIENT_ERROR`.
     """
 
     allow_commands: tuple[str, ...] = ()
@@ -294,6 +294,20 @@ class ClusterConfig:
     For nodes whose configuration renames commands: a table of old names and new ones, as in
     `{ FLUSHALL = "wipe-it", KEYS = "" }`. Clients use the new name; the old one is unknown, and with
     `""` the command has none at all.
+    """
+
+    on_missing_node: Literal["miss", "error", "fail"] = "miss"
+    """
+    What a get of memcache is answered whose node is not there. `miss`: as if the node had none of its
+    keys, so that the application asks its database. `error`: the values of the other nodes, and then
+    `SERVER_ERROR` in the place of `END`. `fail`: `SERVER_ERROR` alone, as twemproxy does. Other commands
+    are answered with `SERVER_ERROR` always.
+    """
+
+    base64_keys: Literal["decoded", "as_sent"] = "decoded"
+    """
+    How keys of memcache's meta commands are hashed that are sent in base64, with the flag `b`. `decoded`:
+    by what they stand for, so that a key is found in either form. `as_sent`: by the text itself.
     """
 
     greet_nodes: bool = True
@@ -502,7 +516,9 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
     if cluster.cache_type not in SERVED:
-        what = f"must be 'redis': {cluster.cache_type!r} is not served by this version"
+        what = (
+            f"must be 'redis' or 'memcache': {cluster.cache_type!r} is not served by this version"
+        )
         yield Problem(f"{where}.cache_type", what)
     try:
         own_address = str(cluster.listen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from attrs import define, field
@@ -15,14 +16,17 @@ from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.memcache_flow import MemcacheFlow
 from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Node
 from overlord.proxy.flow.password import digest_of
 from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.ring_flow import RingFlow
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.health import Health
 from overlord.proxy.listener import Listener
+from overlord.proxy.memcache_facts import MemcacheFacts
 from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
 from overlord.proxy.retired import RetiredNode
@@ -41,6 +45,12 @@ Seconds between two looks whether all clients have gone.
 They go in many ways, by frontends and carriages; for the one moment of leaving, looking is simpler than
 having all of them tell.
 """
+
+
+PROTOCOLS: Mapping[str, tuple[type[ClusterFacts], type[RingFlow]]] = MappingProxyType(
+    {"redis": (ClusterFacts, RedisFlow), "memcache": (MemcacheFacts, MemcacheFlow)}
+)
+"""What a cluster is made of, by its `cache_type`."""
 
 
 def ring_of(config: ClusterConfig) -> Ring:
@@ -64,20 +74,21 @@ def flow_of(
     admission: Admission,
     max_memory: int = 0,
     ring: Ring | None = None,
-) -> RedisFlow:
+) -> RingFlow:
     """
     The deciding part of a cluster; `max_memory` is the budget of the process in bytes, 0 for none.
 
     The ring takes the longest, so who has made it already may give it.
     """
-    facts = ClusterFacts(
+    facts_of, new_flow = PROTOCOLS[config.cache_type]
+    facts = facts_of(
         admission,
         getattr(config.listen, "port", 0),
         config.max_command_names,
         config.max_client_name,
         digest_of(config.password),
     )
-    facts.flow = RedisFlow(
+    facts.flow = new_flow(
         config.name,
         outbox,
         ring or ring_of(config),
@@ -98,7 +109,7 @@ class Cluster:
     """One cluster that is served: its flow, its pools, its clients."""
 
     config: ClusterConfig
-    flow: RedisFlow
+    flow: RingFlow
     factory: ClientConnFactory
     carriage: Carriage
     reactor: Any

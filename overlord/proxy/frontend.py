@@ -12,15 +12,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from overlord.net.carriage import Carriage, StreamProtocol
-from overlord.proxy.flow.redis_flow import RedisFlow
-from overlord.proxy.flow.requests import RedisClient
-from overlord.wire.stream import ABORTING, FINISHING, Farewell, Outbox
+from overlord.proxy.flow.client import ProxiedClient
+from overlord.proxy.flow.ring_flow import RingFlow
+from overlord.wire.stream import ABORTING, FINISHING, Farewell
 
 NEVER = -1.0
 """No time on the reactor's clock."""
 ROOM_AGAIN = 0.9
 """Below this part of a bound it is news when the bound is reached again."""
-TOO_MANY = b"-ERR max number of clients reached\r\n"
 
 
 @define(eq=False)
@@ -64,8 +63,8 @@ class Admission:
 class Refusal(StreamProtocol):
     """Tells a client that there are too many, and closes so that it can read that."""
 
-    def __init__(self, outbox: Outbox, carriage: Carriage) -> None:
-        self.stream = Farewell(outbox, TOO_MANY)
+    def __init__(self, flow: RingFlow, carriage: Carriage) -> None:
+        self.stream = Farewell(flow.outbox, flow.too_many_clients())
         self.carriage = carriage
 
 
@@ -74,7 +73,7 @@ class ClientConn(StreamProtocol):
     """One client's connection."""
 
     factory: ClientConnFactory
-    stream: RedisClient = field(init=False)
+    stream: ProxiedClient = field(init=False)
     connected_at: float = field(init=False)
     """Seconds since 1970."""
     log = Logger()
@@ -143,7 +142,7 @@ class ClientConnFactory(Factory):
     `noisy` is Twisted's: it would log each listener in words that say nothing to an operator.
     """
 
-    flow: RedisFlow
+    flow: RingFlow
     carriage: Carriage
     admission: Admission
     next_number: Callable[[], int]
@@ -163,7 +162,7 @@ class ClientConnFactory(Factory):
                     whom=f"cluster {self.flow.name}" if full is self.admission else "all clusters",
                     clients=full.admitted,
                 )
-            return Refusal(self.flow.outbox, self.carriage)
+            return Refusal(self.flow, self.carriage)
         conn = ClientConn(self)
         self._conns.add(conn)
         return conn
@@ -193,7 +192,7 @@ class ClientConnFactory(Factory):
             else:
                 key, timeout = "partial_request_timeout", partial_timeout
                 reason = f"a request was begun and not ended within {timeout:g} s ({key})"
-            client.end_with(f"-ERR {reason}\r\n".encode(), reason)
+            client.end_with(self.flow.error(reason), reason)
             self.flow.hit(f"client_{key}")
 
     def drain(self) -> None:

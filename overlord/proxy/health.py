@@ -2,7 +2,7 @@
 The health of a cluster's nodes: probes them, ejects who fails, and has them back.
 
     Probe, or a connection that failed -> Standings: in or out? -> the ring without those that are out
-                                       -> RedisFlow.use_ring
+                                       -> RingFlow.use_ring
 
 A node that is ejected keeps its connections, and what is asked of it already is answered, or fails, as ever.
 """
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from overlord.config import ClusterConfig
 from overlord.hashing import Ring, moved_share
 from overlord.proxy.flow.parts import Node
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.ring_flow import RingFlow
 from overlord.proxy.probe import Probe
 from overlord.proxy.standing import Rules, Standing, Standings
 
@@ -45,7 +45,7 @@ class Health:
     """Watches over the nodes of one cluster, from `start` to `stop`."""
 
     config: ClusterConfig
-    flow: RedisFlow
+    flow: RingFlow
     endpoint_of: Callable[[Node], IStreamClientEndpoint]
     """Gives what dials a node."""
     reactor: Any
@@ -77,6 +77,7 @@ class Health:
             self._probes[node.label] = Probe(
                 lambda node=node: self.endpoint_of(node),  # type: ignore[misc]
                 lambda: self.flow.login,
+                self.flow.question(),
                 self.config.ping_timeout,
                 self.reactor,
             )

@@ -14,13 +14,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from overlord.proxy.flow.question import Question
 from overlord.proxy.node_conn import trouble_of
 
-PING = b"*1\r\n$4\r\nPING\r\n"
 LONGEST_REPLY = 4096
 """Bytes of an answer, at the most; Redis needs seven."""
-ALIVE = (b"+PONG", b"-NOPERM")
-"""How the answers of a node begin that serves requests; to one that may not use PING, it says so."""
 
 
 @define(eq=False, slots=False)
@@ -47,13 +45,14 @@ class Probe:
     """
     Asks one node again and again; each question is answered once, within `timeout`.
 
-    It writes nothing: PING, and on a new connection our login before it. A connection that has answered
+    It writes nothing: a PING, say, and on a new connection our login before it. A connection that has answered
     is kept for the next question; any failure ends it.
     """
 
     endpoint: Callable[[], IStreamClientEndpoint]
     login: Callable[[], bytes]
     """Gives what to say first on a new connection; may be nothing."""
+    question: Question
     timeout: float
     reactor: Any
     _conn: ProbeConn | None = field(default=None, init=False)
@@ -67,10 +66,12 @@ class Probe:
         """Ask; `answered` gets what is wrong with the node, in a few words, or nothing if it serves."""
         self._answered = answered
         self._late = self.reactor.callLater(
-            self.timeout, self._end, f"no answer to a PING within {self.timeout:g} s"
+            self.timeout,
+            self._end,
+            f"no answer to a {self.question.name} within {self.timeout:g} s",
         )
         if self._conn is not None:
-            self._send(PING)
+            self._send(self.question.words)
             return
         self._dialling = self.endpoint().connect(Factory.forProtocol(lambda: ProbeConn(self)))
         self._dialling.addCallbacks(self._connected, self._not_connected)
@@ -81,7 +82,7 @@ class Probe:
         self._conn = conn
         login = self.login()
         self._logs_in = len(login) > 0
-        self._send(login + PING)
+        self._send(login + self.question.words)
 
     def _not_connected(self, reason: Failure) -> None:
         self._dialling = None
@@ -94,7 +95,7 @@ class Probe:
         transport.write(words)
 
     def said(self, line: bytes) -> None:
-        """The node has answered our login, or our PING, or speaks without being asked."""
+        """The node has answered our login, or our question, or speaks without being asked."""
         shown = line[:64].decode("ascii", "replace")
         if self._answered is None:
             self._hang_up()
@@ -102,10 +103,10 @@ class Probe:
             self._logs_in = False
             if line != b"+OK":
                 self._end(f"login refused: {shown!r}")
-        elif line.startswith(ALIVE):
+        elif line.startswith(self.question.answers):
             self._end("", keep=True)
         else:
-            self._end(f"answered PING with {shown!r}")
+            self._end(f"answered {self.question.name} with {shown!r}")
 
     def lost(self, conn: ProbeConn, reason: Failure) -> None:
         """A connection is gone; that matters if it is the one that is in use."""

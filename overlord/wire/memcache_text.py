@@ -33,7 +33,7 @@ MAX_KEY = cython.declare(cython.Py_ssize_t, 250)
 """Bytes of a key: memcached's KEY_MAX_LENGTH."""
 MAX_DIGITS = cython.declare(cython.Py_ssize_t, 18)
 """Digits of a number: what has more does not fit 64 bits safely, and no node takes it."""
-MAX_FLAGS = cython.declare(cython.longlong, 0xFFFFFFFF)
+MAX_FLAGS = cython.declare(cython.longlong, 1 << 60)
 """A client's flags have 32 bits."""
 MAX_BLOCK = cython.declare(cython.longlong, 0x7FFFFFFF - 2)
 """Bytes of data that memcached believes a line to announce."""

@@ -597,7 +597,7 @@ class MemcacheClient(ProxiedClient):
 
     def _flush(self, words: list) -> cython.int:
         """Have every node drop all it has."""
-        is_muted: cython.bint = words[-1] == NOREPLY
+        is_muted: cython.bint = words[len(words) - 1] == NOREPLY
         split: Split = Split(0, 0)
         split.silence = MUTED if is_muted else LOUD
         return self._ask_each(split, b" ".join(words[:-1] if is_muted else words) + LINE_END)

@@ -9,6 +9,7 @@ import cython
 from overlord.proxy.flow.memcache_client import MemcacheClient
 from overlord.proxy.flow.memcache_dialect import MemcacheDialect
 from overlord.proxy.flow.memcache_link import MemcacheLink
+from overlord.proxy.flow.question import VERSION, Question
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import Flow, Node
@@ -33,6 +34,14 @@ class MemcacheFlow(RingFlow):
     def error(self, text: str) -> bytes:
         """The reply that tells a client this error of ours."""
         return f"SERVER_ERROR {text}\r\n".encode()
+
+    def too_many_clients(self) -> bytes:
+        """What a client is told for whom there is no place."""
+        return b"ERROR Too many open connections\r\n"
+
+    def question(self) -> Question:
+        """What a node is asked to learn whether it serves."""
+        return VERSION
 
     def new_client(self, number: int) -> MemcacheClient:
         """A client that has just come."""

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cython
 
-from overlord.proxy.flow.channels import Channels
 from overlord.proxy.flow.cursors import mark_of
 from overlord.proxy.flow.dialect import RedisDialect
-from overlord.proxy.flow.pins import Pins
+from overlord.proxy.flow.question import PING, Question
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
 from overlord.wire.resp import command
 
 if cython.compiled:
-    from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
     from cython.cimports.overlord.proxy.flow.ring_flow import RingFlow
-    from cython.cimports.overlord.wire.stream import Outbox
 else:
-    from overlord.hashing.ring import Ring
     from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
     from overlord.proxy.flow.ring_flow import RingFlow
-    from overlord.wire.stream import Outbox
 
 
 @cython.cclass
 class RedisFlow(RingFlow):
     """A cluster of Redis servers behind a ring."""
-
-    def __init__(
-        self,
-        name: str,
-        outbox: Outbox,
-        ring: Ring,
-        addresses: Sequence[tuple[str, str]],
-        limits: Any,
-        facts: Any,
-        max_memory: cython.Py_ssize_t = 0,
-    ) -> None:
-        Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
-        self.pins = Pins(self)
-        self.channels = Channels(self)
-        self.note_live()
 
     def take_limits(self, limits: Any) -> None:
         """These bounds, commands and passwords hold from now on."""
@@ -59,6 +38,14 @@ class RedisFlow(RingFlow):
         """The reply that tells a client this error of ours."""
         return f"-ERR {text}\r\n".encode()
 
+    def too_many_clients(self) -> bytes:
+        """What a client is told for whom there is no place."""
+        return b"-ERR max number of clients reached\r\n"
+
+    def question(self) -> Question:
+        """What a node is asked to learn whether it serves."""
+        return PING
+
     def new_client(self, number: int) -> RedisClient:
         """A client that has just come."""
         return RedisClient(self, number)
@@ -71,21 +58,6 @@ class RedisFlow(RingFlow):
         """Which nodes have keys says the ring, and which cursors are good say these nodes."""
         RingFlow.note_live(self)
         self.dialect.scan_mark = mark_of([node.label for node in self.live])
-
-    def moved(self) -> None:
-        """Other nodes have the keys: who waits for one, or listens, is to be at the right node."""
-        self.pins.rehome()
-        self.channels.rehome()
-
-    def retire(self, node: Node) -> None:
-        """A node gets no new requests any more."""
-        self.pins.retire(node)
-
-    def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
-        """Look for nodes that have been silent or stuck for too long."""
-        RingFlow.sweep(self, now, read_timeout, write_timeout)
-        self.pins.sweep(now, read_timeout, write_timeout)
-        self.channels.sweep(now, read_timeout, write_timeout)
 
     def knows_resp3(self) -> int:
         """

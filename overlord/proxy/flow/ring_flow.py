@@ -7,6 +7,10 @@ from typing import Any
 
 import cython
 
+from overlord.proxy.flow.channels import Channels
+from overlord.proxy.flow.pins import Pins
+from overlord.proxy.flow.question import Question
+
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.client import ProxiedClient
@@ -21,6 +25,7 @@ if cython.compiled:
         Node,
         let_go_on,
     )
+    from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.client import ProxiedClient
@@ -35,11 +40,35 @@ else:
         Node,
         let_go_on,
     )
+    from overlord.wire.stream import Outbox
 
 
 @cython.cclass
 class RingFlow(Flow):
     """A cluster of nodes behind a ring."""
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        ring: Ring,
+        addresses: Sequence[tuple[str, str]],
+        limits: Any,
+        facts: Any,
+        max_memory: cython.Py_ssize_t = 0,
+    ) -> None:
+        Flow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
+        self.pins = Pins(self)
+        self.channels = Channels(self)
+        self.note_live()
+
+    def too_many_clients(self) -> bytes:
+        """What a client is told for whom there is no place."""
+        raise NotImplementedError
+
+    def question(self) -> Question:
+        """What a node is asked to learn whether it serves."""
+        raise NotImplementedError
 
     def new_client(self, number: int) -> ProxiedClient:
         """A client that has just come."""
@@ -48,12 +77,6 @@ class RingFlow(Flow):
     def new_link(self, node: Node, protocol: int) -> NodeLink:
         """The place of a connection to a node."""
         raise NotImplementedError
-
-    def moved(self) -> None:
-        """Other nodes have the keys: what is said once and holds for long is to be said again, elsewhere."""
-
-    def retire(self, node: Node) -> None:
-        """A node gets no new requests any more."""
 
     def use_ring(self, ring: Ring) -> None:
         """
@@ -66,7 +89,8 @@ class RingFlow(Flow):
         self.note_live()
         for client in self.clients.values():
             client.settle()
-        self.moved()
+        self.pins.rehome()
+        self.channels.rehome()
 
     def note_live(self) -> None:
         """Which nodes have keys says the ring."""
@@ -126,7 +150,7 @@ class RingFlow(Flow):
         for node in old.values():
             node.is_retired = True
             self.inherit(node)
-            self.retire(node)
+            self.pins.retire(node)
             for link in node.links + node.links3:
                 let_go_on(link.waiters)
         let_go_on(self.protocol_waiters)
@@ -151,6 +175,8 @@ class RingFlow(Flow):
                 link.sweep(now, read_timeout, write_timeout)
             for link in node.links3:
                 link.sweep(now, read_timeout, write_timeout)
+        self.pins.sweep(now, read_timeout, write_timeout)
+        self.channels.sweep(now, read_timeout, write_timeout)
 
     def late_clients(
         self,
