@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -172,13 +172,15 @@ class Cluster:
 
     def open_listening(self, link: ListenLink) -> None:
         """Open the link over which a node tells what is published, and keep it open."""
-        next(pool for node, pool in self._all_pools() if node is link.node).listen(link)
+        pool = self._pool_of(link.node)
+        assert pool is not None
+        pool.listen(link)
 
     def close_listening(self, link: ListenLink) -> None:
         """Dial for this link no more."""
-        for node, pool in self._all_pools():
-            if node is link.node:
-                pool.listen_no_more(link)
+        pool = self._pool_of(link.node)
+        if pool is not None:
+            pool.listen_no_more(link)
 
     def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
         """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
@@ -232,13 +234,17 @@ class Cluster:
             max(moments, default=None),
         )
 
-    def _all_pools(self) -> Iterator[tuple[Node, Pool]]:
-        """The connections to each node, also to those that are retired, or are about to come."""
-        yield from self.pools.items()
-        if self._plan is not None:
-            yield from self._plan.pools.items()
-        for each in self.retired:
-            yield each.node, each.pool
+    def _pool_of(self, node: Node) -> Pool | None:
+        """
+        The connections to a node, also to one that is retired, or is about to come.
+
+        None once all of them are closed.
+        """
+        if node in self.pools:
+            return self.pools[node]
+        if self._plan is not None and node in self._plan.pools:
+            return self._plan.pools[node]
+        return next((each.pool for each in self.retired if each.node is node), None)
 
     def begin_change(self, change: ClusterChange, ring: Ring | None) -> Deferred[None]:
         """

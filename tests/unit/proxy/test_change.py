@@ -189,6 +189,24 @@ def test_stopping_ends_departures_too(make_service, clusters, apply, reactor, li
     assert reactor.getDelayedCalls() == []
 
 
+def test_clients_of_the_last_cluster_get_an_error_for_a_silent_node(
+    make_service, apply, reactor, listening
+):
+    """With no cluster left nobody looked at nodes any more: they were closed after drain_timeout, without a word."""
+    service = make_service("node_connections = 1")
+    service.startService()
+    _, client = reactor.accepts(0), reactor.connects()
+    client.says(GET)
+
+    apply(service, [])
+    for _ in range(20):
+        reactor.advance(0.1)
+
+    assert client.value() == (
+        b"-ERR node unavailable: no answer within 1 s; the command may have been executed\r\n"
+    )
+
+
 @pytest.fixture
 def listened(make_service, reactor, listening):
     """A proxy with a node and a subscriber: the service, both connections to the node, the subscriber."""
@@ -255,6 +273,7 @@ def test_subscriptions_are_at_the_new_node_before_anything_is_published_there(
     assert client.value() == LISTENS + HEARD + HEARD
     assert (old.is_closed, channel.is_closed) == (True, True)
     turns(reactor, 0.5)
+    assert len(service._clusters[0].flow.channels.links) == 1
     assert said.lines(LogLevel.critical, LogLevel.error) == []
 
 
