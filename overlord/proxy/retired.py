@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from overlord.config import ClusterConfig
 from overlord.proxy.flow.parts import Node
-from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.ring_flow import RingFlow
 from overlord.proxy.pool import Pool
 
 
@@ -29,9 +29,7 @@ class RetiredNode:
     _has_ended_waits: bool = field(default=False, init=False)
     log = Logger()
 
-    def look(
-        self, now: float, flow: RedisFlow, config: ClusterConfig, drain_timeout: float
-    ) -> bool:
+    def look(self, now: float, flow: RingFlow, config: ClusterConfig, drain_timeout: float) -> bool:
         """
         Look whether all is answered, and close it then; gives True when that is done.
 
@@ -50,9 +48,7 @@ class RetiredNode:
         closing.addErrback(lambda failure: self.log.failure("cannot close a node", failure))
         return True
 
-    def _end(
-        self, now: float, flow: RedisFlow, config: ClusterConfig, drain_timeout: float
-    ) -> None:
+    def _end(self, now: float, flow: RingFlow, config: ClusterConfig, drain_timeout: float) -> None:
         is_very_late = now - self.since >= drain_timeout + config.read_timeout
         flow.pins.end_all(self.node, waits=is_very_late)
         if not self._has_ended_waits:

@@ -71,6 +71,10 @@ class NodeLink(Link):
         if not self.node.login_refused:
             self.state = DIALING
 
+    def connected(self) -> None:
+        """The connection is made: what waited goes out, behind what has to be said first."""
+        raise NotImplementedError
+
     def begin(self) -> None:
         """The connection is made; what has to be said first is to be said by `greet`, then `send_waiting`."""
         self.state = LOGIN if self.node.login_refused else READY

@@ -7,17 +7,20 @@ from typing import Any
 import cython
 
 from overlord.proxy.flow.cursors import mark_of
-from overlord.proxy.flow.dialect import RedisDialect
 from overlord.proxy.flow.question import PING, Question
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.flow.requests import RedisClient
 from overlord.wire.resp import command
 
 if cython.compiled:
-    from cython.cimports.overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
+    from cython.cimports.overlord.proxy.flow.commands import CommandTable
+    from cython.cimports.overlord.proxy.flow.dialect import RedisDialect
+    from cython.cimports.overlord.proxy.flow.parts import NO, UNKNOWN, YES, Client, Flow, Link, Node
     from cython.cimports.overlord.proxy.flow.ring_flow import RingFlow
 else:
-    from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Flow, Link, Node
+    from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.dialect import RedisDialect
+    from overlord.proxy.flow.parts import NO, UNKNOWN, YES, Client, Flow, Link, Node
     from overlord.proxy.flow.ring_flow import RingFlow
 
 
@@ -58,6 +61,18 @@ class RedisFlow(RingFlow):
         """Which nodes have keys says the ring, and which cursors are good say these nodes."""
         RingFlow.note_live(self)
         self.dialect.scan_mark = mark_of([node.label for node in self.live])
+
+    def change_limits(self, limits: Any) -> None:
+        """Other bounds, commands and passwords hold from now on."""
+        client: Client
+        dialect: RedisDialect = self.dialect
+        old: CommandTable = dialect.table
+        RingFlow.change_limits(self, limits)
+        if dialect.table is not old:
+            for client in self.clients.values():
+                if client.last_row >= 0:
+                    name = old.row(client.last_row).name
+                    client.last_row = dialect.table.places.get(name, -1)
 
     def knows_resp3(self) -> int:
         """
