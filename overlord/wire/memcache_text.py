@@ -33,8 +33,6 @@ MAX_KEY = cython.declare(cython.Py_ssize_t, 250)
 """Bytes of a key: memcached's KEY_MAX_LENGTH."""
 MAX_DIGITS = cython.declare(cython.Py_ssize_t, 18)
 """Digits of a number: what has more does not fit 64 bits safely, and no node takes it."""
-MAX_FLAGS = cython.declare(cython.longlong, 1 << 60)
-"""A client's flags have 32 bits."""
 MAX_BLOCK = cython.declare(cython.longlong, 0x7FFFFFFF - 2)
 """Bytes of data that memcached believes a line to announce."""
 EXCERPT = cython.declare(cython.Py_ssize_t, 32)
@@ -313,7 +311,7 @@ class TextRequestScanner:
             if self.words < (6 if is_cas else 5) or self.words > (7 if is_cas else 6):
                 return ERROR
             number = number_in(p, start + self.starts[2], start + self.ends[2], False)
-            if number < 0 or number > MAX_FLAGS:
+            if number < 0:
                 return BAD_FORMAT
             if number_in(p, start + self.starts[3], start + self.ends[3], True) == MALFORMED:
                 return BAD_FORMAT

@@ -268,10 +268,6 @@ class ListenLink(RedisLink):
             self.flow.channels.answered(self, topic, joins, cut(p, start, end))
         return 0
 
-    def break_off(self, why: str) -> None:
-        """The node answered something else than it was asked."""
-        self.break_off(why)
-
     def sweep_listening(
         self, now: float, read_timeout: float, write_timeout: float, ping: float
     ) -> None:

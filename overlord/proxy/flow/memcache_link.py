@@ -156,14 +156,14 @@ class MemcacheLink(NodeLink):
         if pending.silence == UP_TO_NODE:
             is_barrier = end - start == 4 and p[start] == BIG_M and p[start + 1] == BIG_N
             if pending.since != 0:
-                self._observe(pending, p, start, 0 if is_barrier else self.scanner.values)
+                self._observe(pending, p, start, is_barrier)
             if is_barrier:
                 self.settle(pending, p, start, start)
                 pending = self.pop()  # the mn's own
                 return 0
             return self.settle(pending, p, start, end)
         if pending.since != 0:
-            self._observe(pending, p, start, self.scanner.values)
+            self._observe(pending, p, start, False)
         if pending.keys == WITH_DATA and cut(p, start, end) in REFUSED_LINES:
             # It takes the data for commands now, and what it says to those would reach others.
             self.break_off("refused a line with data behind it")
@@ -176,17 +176,18 @@ class MemcacheLink(NodeLink):
         pending: Pending,
         p: cython.p_const_uchar,
         start: cython.Py_ssize_t,
-        values: cython.Py_ssize_t,
+        is_hidden: cython.bint,
     ) -> cython.int:
-        """The reply to `pending` begins at `p[start]`, and has so many values: count what metrics tell."""
+        """The reply to `pending` begins at `p[start]`, or is hidden: count what metrics tell."""
         node: Node = self.node
+        values: cython.Py_ssize_t = self.scanner.values
         node.latencies.observe(pending.command_class, self.outbox.now - pending.since)
         if pending.command_class > COUNTS_HITS or p[start] == BIG_C or p[start] == BIG_S:
             return 0
         if pending.keys > 0:
             node.hits += values
             node.misses += max(pending.keys - values, 0)
-        elif p[start] == BIG_E and p[start + 1] == BIG_N:
+        elif is_hidden or (p[start] == BIG_E and p[start + 1] == BIG_N):
             node.misses += 1
         elif p[start] != BIG_E:
             node.hits += 1

@@ -113,7 +113,7 @@ def test_a_block_without_its_break_is_still_of_the_announced_size() -> None:
         (b"cas a 0 0 1 5 6 7\r\n", ERROR),
         (b"set a x 0 1\r\n", BAD_FORMAT),
         (b"set a -1 0 1\r\n", BAD_FORMAT),
-        (b"set a 4294967296 0 1\r\n", BAD_FORMAT),
+        (b"set a 9999999999999999999 0 1\r\n", BAD_FORMAT),
         (b"set a 0 x 1\r\n", BAD_FORMAT),
         (b"set a 0 0 -1\r\n", BAD_FORMAT),
         (b"set a 0 0 0x1\r\n", BAD_FORMAT),

@@ -199,6 +199,6 @@ def test_the_last_command_of_a_client_keeps_its_name_when_commands_are_taken_awa
     for gone in ("GET", "ZUNIONSTORE"):
         world.flow.change_limits(Limits(rename_commands={gone: ""}))
         row = customer.stream.last_row
-        named.append(world.flow.table.row(row).fullname if row >= 0 else None)
+        named.append(world.flow.dialect.table.row(row).fullname if row >= 0 else None)
 
     assert named == ["zunionstore", "zunionstore", None]

@@ -52,6 +52,8 @@ class Limits:
     max_subscriptions: int = 10_000
     subscription_ping: float = 10.0
     subscription_move_timeout: float = 1.0
+    on_missing_node: str = "miss"
+    base64_keys: str = "decoded"
     greet_nodes: bool = False
     node_username: str = ""
     node_password: str = ""
