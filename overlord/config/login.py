@@ -8,6 +8,7 @@ No message shows any of it.
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from attrs import frozen
 
@@ -62,6 +63,20 @@ def password_from(
         found = []
     found += _beside(first, others, where)
     return Secret(password), found
+
+
+def shared_files(values: Mapping[str, str], where: str) -> Iterator[Problem]:
+    """Which of the files that hold passwords every user of this machine can read."""
+    for key in (OF_NODES.file, OF_CLIENTS.file):
+        if not values[key]:
+            continue
+        try:
+            mode = Path(values[key]).stat().st_mode
+        except OSError:  # it was there a moment ago
+            continue
+        if mode & stat.S_IROTH:
+            what = f"{shown(values[key])} can be read by every user of this machine (chmod o= it)"
+            yield Problem(f"{where}.{key}", what)
 
 
 def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:

@@ -87,7 +87,8 @@ class FileWatch:
 
     It is looked at by its path from time to time, so it makes no difference whether an editor writes into
     it or puts another one in its place, or whether a link on the way there changes, as Kubernetes does; and
-    other files of the folder do not matter. A file that is gone for a moment is waited for.
+    other files of the folder do not matter. A file that is gone for a moment is waited for; one that is
+    still gone at the next look has changed.
     """
 
     def __init__(self, path: str) -> None:
@@ -98,7 +99,7 @@ class FileWatch:
         """Whether it is another one than when it was last told, and has not changed since the last look."""
         mark = _mark(self._path)
         is_at_rest, self._seen = mark == self._seen, mark
-        if mark is None or not is_at_rest or mark == self._told:
+        if not is_at_rest or mark == self._told:
             return False
         self._told = mark
         return True

@@ -29,7 +29,7 @@ from overlord.taps.daemon import Daemon, keep_hangups, tell
 from overlord.taps.files import Files, FileWatch, Reader
 from overlord.taps.reload import Reload
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatBounds, StatService
+from overlord.telemetry.exposition import StatBounds, StatService, open_to_all
 from overlord.telemetry.metrics import Measurement, Numbers
 
 if TYPE_CHECKING:
@@ -367,6 +367,8 @@ class Options(usage.Options):
         for cluster in self.clusters:
             say(described(cluster))
         if self.stat is not None:
+            if self.stat.is_open:
+                tell(TITLE, f"warning: {open_to_all(self.stat)}")
             say(f"numbers: http://{self.stat}/metrics")
         if wrong:
             refuse(wrong)

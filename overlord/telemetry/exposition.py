@@ -161,12 +161,7 @@ class StatService(Service):
             raise CannotListen(self.address, "'stat'", error) from error
         self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
         if self.address.is_open:
-            self.log.warn(
-                "everybody who reaches {address} can read the numbers, there is no password"
-                " (stat = '127.0.0.1:{port}' is for this machine only)",
-                address=str(self.address),
-                port=self.address.port,
-            )
+            self.log.warn("{warning}", warning=open_to_all(self.address))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -244,6 +239,14 @@ class StatService(Service):
             self.log.failure("a page cannot be shown")
             return 500, TEXT, b"this page cannot be shown, the log says why\n"
         return 200, content_type, text.encode("utf-8", "backslashreplace")
+
+
+def open_to_all(address: Address) -> str:
+    """What to say about an address that others than this machine can reach."""
+    return (
+        f"everybody who reaches {address} can read the numbers, there is no password"
+        f" (stat = '127.0.0.1:{address.port}' is for this machine only)"
+    )
 
 
 def _lines(lines: Iterable[str]) -> bytes:

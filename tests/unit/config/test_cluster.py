@@ -209,6 +209,16 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
             "cache_type: must be 'redis': 'memcache' is not served by this version",
         ),
         (
+            "rename_commands",
+            '["KEYS"]',
+            "rename_commands: must be a table in {...}, not ['KEYS']",
+        ),
+        (
+            "rename_commands",
+            "{ KEYS = 1 }",
+            "rename_commands: 'KEYS' must be a text in quotes, not 1",
+        ),
+        (
             "max_args",
             "0x" + "f" * 5000,
             "max_args: must be from 1 to 2147483647, not a number of 20000 bits",

@@ -77,6 +77,20 @@ def test_a_password_that_is_no_text_keeps_its_bytes(tmp_path: Path) -> None:
     assert password.encode(errors="surrogateescape") == b"\xff\xfe"
 
 
+@pytest.mark.parametrize("key", ["node_password_file", "password_file"])
+@pytest.mark.parametrize(("mode", "is_shared"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_everybody_can_read_is_a_warning(
+    key: str, mode: int, is_shared: bool, secret_file: Path
+) -> None:
+    """It can be served, and a group is somebody's choice."""
+    secret_file.chmod(mode)
+
+    warnings = clusters_from_text(f'{TABLE}{key} = "{secret_file}"\n', "c.toml").warnings
+
+    said = f"c.toml: clusters[0].{key}: '{secret_file}' can be read by every user of this machine (chmod o= it)"
+    assert warnings == ((said,) if is_shared else ())
+
+
 def test_a_changed_file_is_another_cluster(secret_file: Path) -> None:
     """So a reload sees that there is something to be done."""
     before = read(node_password_file=str(secret_file))

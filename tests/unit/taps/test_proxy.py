@@ -177,6 +177,19 @@ def test_a_log_that_cannot_be_written_stops_the_start(files, stderr):
     ]
 
 
+def test_the_test_warns_of_numbers_that_everybody_can_read(files, stderr):
+    """As the log of a start does."""
+    with pytest.raises(SystemExit):
+        parsed("-c", "c.toml", "--stat", "0.0.0.0:0", "-t")
+
+    assert stderr == [
+        (
+            "overlord-proxy: warning: everybody who reaches 0.0.0.0:0 can read the numbers, there is"
+            " no password (stat = '127.0.0.1:0' is for this machine only)"
+        )
+    ]
+
+
 def test_the_test_says_what_would_be_served(files, capsys, stderr):
     """-t ends with exit code 0 where a start would work."""
     with pytest.raises(SystemExit) as end:
