@@ -163,7 +163,9 @@ class Cluster:
 
     def close_listening(self, link: ListenLink) -> None:
         """Dial for this link no more."""
-        self._pool_of(link.node).listen_no_more(link)
+        pool = self._pool_of(link.node)
+        if pool is not None:
+            pool.listen_no_more(link)
 
     def tell_of_channels(self, node: Node, names: int, trouble: str) -> None:
         """Say that what clients listen to at a node is interrupted, or without a trouble, back."""
@@ -227,10 +229,11 @@ class Cluster:
             max(moments, default=None),
         )
 
-    def _pool_of(self, node: Node) -> Pool:
-        """The connections to a node, also to one that is retired."""
-        retired = {each.node: each.pool for each in self.retired}
-        return self.pools[node] if node in self.pools else retired[node]
+    def _pool_of(self, node: Node) -> Pool | None:
+        """The connections to a node, also to one that is retired; None once all of them are closed."""
+        if node in self.pools:
+            return self.pools[node]
+        return next((each.pool for each in self.retired if each.node is node), None)
 
     async def change(self, change: ClusterChange, ring: Ring | None) -> None:
         """

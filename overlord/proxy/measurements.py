@@ -153,6 +153,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         more_sent[retired.node.label] += sent
         more_received[retired.node.label] += received
     for node in list(flow.nodes):
+        if node.is_retired:  # by a reload, since somebody began to ask
+            continue
         more = more_sent[node.label], more_received[node.label]
         at = {**labels, "node": node.label}
         yield from _measured_node(flow, node, at, *more)

@@ -173,10 +173,10 @@ class ProxyService(Service):
                 raise StartFailed("the proxy stops, so nothing is changed")
             clusters, gone = await apply_difference(self, self._reactor, self._clusters, lookup)
             self._configs, self._clusters = configs, clusters
-            self._sweep_nodes()
             for cluster in gone:
                 self._see_off(cluster)
                 await deferLater(self._reactor, 0)
+            self._sweep_nodes()
             return Change(lookup.difference, lookup.moved)
 
     def _see_off(self, cluster: Cluster) -> None:

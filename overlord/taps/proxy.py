@@ -114,9 +114,12 @@ def makeService(options: "Options") -> Daemon:
                 version(), main.measurements(), reload.measurements(), stat.measurements()
             )
         )
-        shown = numbers if table.use_metrics else None
         stat = StatService(
-            options.stat, shown, reactor, stat_bounds(table), pages.told_by(main, reload.remark)
+            options.stat,
+            numbers if table.use_metrics else None,
+            reactor,
+            stat_bounds(table),
+            pages.told_by(main, reload.remark, has_numbers=table.use_metrics),
         )
         # First to start and last to stop: it tells load balancers that we are leaving.
         daemon.services = [stat, main, reload]
@@ -369,7 +372,9 @@ class Options(usage.Options):
         if self.stat is not None:
             if self.stat.is_open:
                 tell(TITLE, f"warning: {open_to_all(self.stat)}")
-            say(f"numbers: http://{self.stat}/metrics")
+            has_numbers = self.proxy.proxy.use_metrics
+            what = "numbers: http://{}/metrics" if has_numbers else "health: http://{}/healthz"
+            say(what.format(self.stat))
         if wrong:
             refuse(wrong)
         if self.clusters:

@@ -3,6 +3,7 @@
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.logger import LogLevel
 
 from overlord.errors import CannotListen, StartFailed
 
@@ -181,3 +182,56 @@ def test_stopping_ends_departures_too(make_service, clusters, apply, reactor, li
     assert done == [None]
     assert waiting.is_closed
     assert reactor.getDelayedCalls() == []
+
+
+SUBSCRIBE = b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n"
+CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+
+
+def test_a_node_that_is_gone_is_forgotten_with_what_clients_listened_to_there(
+    make_service, clusters, apply, reactor, listening, said
+):
+    """The look at all nodes failed for that, with a traceback in the log."""
+    more = "node_connections = 1\n"
+    service = make_service(more, servers=("127.0.0.1:1:1 a",))
+    service.startService()
+    reactor.accepts(0)
+    client = reactor.connects()
+    client.says(SUBSCRIBE)
+    old = reactor.accepts(-1)
+    old.says(CONFIRMED)
+    assert client.value() == CONFIRMED
+
+    apply(service, clusters(more, servers=("127.0.0.1:2:1 b",)))
+    new = next(
+        wire
+        for wire in [reactor.accepts(index) for index in range(2, reactor.dials())]
+        if b"SUBSCRIBE" in wire.value()
+    )
+    new.says(CONFIRMED)
+    old.says(CONFIRMED.replace(b"9\r\nsub", b"11\r\nunsub"))
+    for _ in range(10):
+        reactor.advance(0.1)
+
+    assert said.lines(LogLevel.critical) == []
+    assert old.is_closed
+    assert len(service._clusters[0].flow.channels.links) == 1
+    assert not client.is_closed
+
+
+def test_clients_of_the_last_cluster_get_an_error_for_a_silent_node(
+    make_service, apply, reactor, listening
+):
+    """With no cluster left nobody looked at nodes any more: they were closed after drain_timeout, without a word."""
+    service = make_service("node_connections = 1")
+    service.startService()
+    _, client = reactor.accepts(0), reactor.connects()
+    client.says(GET)
+
+    apply(service, [])
+    for _ in range(20):
+        reactor.advance(0.1)
+
+    assert client.value() == (
+        b"-ERR node unavailable: no answer within 1 s; the command may have been executed\r\n"
+    )

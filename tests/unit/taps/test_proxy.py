@@ -184,8 +184,8 @@ def test_the_test_warns_of_numbers_that_everybody_can_read(files, stderr):
 
     assert stderr == [
         (
-            "overlord-proxy: warning: everybody who reaches 0.0.0.0:0 can read the numbers, there is"
-            " no password (stat = '127.0.0.1:0' is for this machine only)"
+            "overlord-proxy: warning: everybody who reaches 0.0.0.0:0 can read what is there, there"
+            " is no password (stat = '127.0.0.1:0' is for this machine only)"
         )
     ]
 
@@ -199,6 +199,15 @@ def test_the_test_says_what_would_be_served(files, capsys, stderr):
     assert end.value.code == 0
     assert out[0] == "users: redis on tcp 127.0.0.1:0"
     assert out[-2:] == ["numbers: http://127.0.0.1:0/metrics", "all of this can be served"]
+
+
+def test_the_test_names_no_page_that_there_is_not(files, capsys, stderr):
+    """With `use_metrics = false` there are no numbers."""
+    (files / "p.toml").write_text("[proxy]\nuse_metrics = false\n")
+    with pytest.raises(SystemExit):
+        parsed("-c", "c.toml", "--conf", "p.toml", "--stat", "0", "-t")
+
+    assert "health: http://127.0.0.1:0/healthz" in capsys.readouterr().out.splitlines()
 
 
 def test_the_test_checks_what_the_start_checks(files, capsys, stderr):
