@@ -27,6 +27,7 @@ from integration.programs import (
     RedisServer,
     Request,
     ScriptedNode,
+    free_port,
     obliging,
 )
 from integration.sockets import datagrams, listening
@@ -225,6 +226,20 @@ def test_d11_no_datagram_is_received_or_answered(
 def test_d11_it_listens_where_it_is_told_to_and_nowhere_else(proxy: OverlordProxy) -> None:
     """Each socket of ours is one of the two addresses in the files, and both are loopback."""
     assert listening(proxy.pid) == {proxy.address, ("127.0.0.1", proxy.stat_port)}
+
+
+def test_d11_an_open_address_without_a_password_is_a_warning(
+    start_proxy: Callable[..., OverlordProxy], servers: list[RedisServer]
+) -> None:
+    """Memcached was open to everybody without a word: the log of each start says what that means."""
+    nodes = [server.address for server in servers]
+    said = (
+        "other machines may reach, and there is no password: whoever connects can read and change"
+    )
+
+    assert said in start_proxy(nodes, listen_addr=f"0.0.0.0:{free_port()}").log()
+    closed = start_proxy(nodes, listen_addr=f"0.0.0.0:{free_port()}", password="a-long-one")
+    assert said not in closed.log()
 
 
 def test_d11_the_examples_listen_on_loopback() -> None:
