@@ -6,6 +6,7 @@ No message shows any of it.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -88,7 +89,7 @@ def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:
 
 def _in_file(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"must be the absolute path of a file, not {shown(path)}")
+        raise ValueError("must be the absolute path of a file, from / on")
     try:
         with open(path, "rb", opener=_without_waiting) as file:  # a Path has no opener
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -109,6 +110,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _in_environment(variable: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):  # perhaps the password itself
+        raise ValueError("must be the name of a variable, such as USERS_PASSWORD")
     password = os.environ.get(variable, "")
     if not password:
         raise ValueError(

@@ -369,7 +369,7 @@ class Options(usage.Options):
         # Whoever tests in some folder does not mean to start there.
         if not name or self.twistd.get("chroot") or (self["test"] and name == DEFAULT_PIDFILE):
             return None
-        return Path(self.twistd.get("rundir") or ".").absolute() / name
+        return Path(self.twistd.get("rundir") or ".").absolute() / str(name)
 
     def _report(self, wrong: list[str]) -> NoReturn:
         """Say what would be served, and what stands in the way."""
