@@ -43,7 +43,7 @@ run: check-run $(VENV)/demo.stamp
 	@exec $(VENV)/bin/overlord demo $(if $(SERVER),--server "$(SERVER)") $(ARGS)
 
 test: check-test servers $(TOX_VENV)/tox.stamp
-	@$(TOX) -e $(PY),$(PY)-compiled,integration,conformance
+	@$(TOX) -e $(PY),$(PY)-compiled,integration
 
 conformance: check-test servers $(TOX_VENV)/tox.stamp
 	@$(TOX) -e conformance -- -m "soak or not soak" tests/conformance

@@ -7,6 +7,7 @@ Lists are TOML, a table for each reason:
     reason = "there is one database, number 0"
     tests = ["tests/test_commands.py::TestRedisCommands::test_select", "*::test_bitfield_operations*"]
     protocol = 2      # if it fails in this protocol only
+    servers = ["7.0"] # if it fails on servers of these versions only
     at_the_end = true # if the test passes, and what it does afterwards fails
 
     [[left_out]]      # tests that are not run at all
@@ -42,11 +43,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     protocol = int(config.getoption("--protocol"))
+    version = config.getoption("--server-version")
     stale: list[str] = []
     for name in config.getoption("--expected"):
         listed = tomllib.loads(Path(name).read_text())
         for table in listed["expected"]:
-            if table.get("protocol", protocol) == protocol:
+            servers = table.get("servers", [version])
+            if table.get("protocol", protocol) == protocol and version.startswith(tuple(servers)):
                 if table.get("at_the_end"):
                     mark = pytest.mark.ends_badly(table["reason"])
                 else:
