@@ -45,7 +45,8 @@ run: check-run $(VENV)/demo.stamp
 test: check-test servers $(TOX_VENV)/tox.stamp
 	@$(TOX) -e $(PY),$(PY)-compiled,integration
 
-conformance: check-test servers $(TOX_VENV)/tox.stamp
+conformance: check-test $(TOX_VENV)/tox.stamp
+	@tests/prepare_servers conformance
 	@$(TOX) -e conformance -- -m "soak or not soak" tests/conformance
 
 lint: check-test $(TOX_VENV)/tox.stamp

@@ -23,6 +23,9 @@ from pathlib import Path
 
 import pytest
 
+PATIENCE = 1.5
+"""Seconds that their tests of subscriptions wait for a message; 0.2 and 0.5 of their own are little for a busy machine."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--expected", action="append", default=[], help="a list of expected failures")
@@ -57,6 +60,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 stale += put(mark, items, table["tests"])
         for table in listed.get("left_out", []):
             stale += put(pytest.mark.skip(reason=table["reason"]), items, table["tests"])
+    for module in {item.module for item in items}:
+        waits = getattr(module, "wait_for_message", None)
+        if waits is not None:
+            waits.__defaults__ = (PATIENCE, *waits.__defaults__[1:])
     if stale:
         raise pytest.UsageError("expected failures that are no tests: " + ", ".join(stale))
 
