@@ -33,7 +33,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from overlord.errors import OverlordError
+from overlord.errors import StartFailed
 
 if cython.compiled:
     from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -255,10 +255,16 @@ class Hub:
         free(self.landing)
 
     def start(self) -> None:
-        """Make the epoll, and have the reactor watch it."""
+        """
+        Make the epoll, and have the reactor watch it.
+
+        Raises:
+            StartFailed: the system gives no epoll, as when all descriptors are in use.
+        """
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
-            raise OverlordError(f"cannot make an epoll: {os.strerror(errno)}")
+            why = os.strerror(errno).lower()
+            raise StartFailed(f"cannot make an epoll for the hub: {why} (see ulimit -n)")
         self.outbox.schedule = self._schedule
         self.outbox.failed = self.failed
         self.reactor.addReader(self)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -22,16 +23,31 @@ T = TypeVar("T")
 
 async def in_thread(reactor: Any, what: Callable[[], T]) -> T:
     """Do this in a thread of the reactor's; give what it gives, raise what it raises."""
-    with _frequent_switches():
+    with _SWITCHES.are_frequent():
         done: Deferred[T] = deferToThreadPool(reactor, reactor.getThreadPool(), what)
         return await done
 
 
-@contextmanager
-def _frequent_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+@define(eq=False)
+class _Switches:
+    """How long a thread may keep the interpreter: less than usual while one of ours runs."""
+
+    running: int = 0
+    usual: float = 0.0
+
+    @contextmanager
+    def are_frequent(self) -> Iterator[None]:
+        if not self.running:
+            self.usual = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL)
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                sys.setswitchinterval(self.usual)
+
+
+_SWITCHES = _Switches()
+"""Of the process, as the interpreter is."""

@@ -33,6 +33,7 @@ BOUNDS = (
     "blocking_pins",
     "pin_idle_timeout",
     "max_subscriptions",
+    "subscription_move_timeout",
     "max_memory",
     "client_read_timeout",
     "client_first_request_timeout",
@@ -153,6 +154,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         more_sent[retired.node.label] += sent
         more_received[retired.node.label] += received
     for node in list(flow.nodes):
+        if node.is_retired:  # by a reload, since somebody began to ask
+            continue
         more = more_sent[node.label], more_received[node.label]
         at = {**labels, "node": node.label}
         yield from _measured_node(flow, node, at, *more)

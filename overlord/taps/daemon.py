@@ -102,13 +102,14 @@ class Daemon(Service):
     def _give_up(self, reason: str) -> NoReturn:
         """End the process before it has begun to serve."""
         self.log.critical("cannot start: {reason}", reason=reason)
+        # Before the last word: with it, twistd's parent process ends, and nothing may be left behind then.
+        self._remove_pidfile()
         pipe = self.twistd.get("statusPipe")
         if pipe is None:
             tell(self.title, reason)
         else:
             os.write(pipe, f"1 {reason}".encode("ascii", "backslashreplace")[:STATUS_SIZE])
             os.close(pipe)
-        self._remove_pidfile()
         # twistd prints a traceback, into the log, for anything else.
         raise SystemExit(1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from overlord import __version__
-from overlord.telemetry.exposition import LINKS, Breath, Told
+from overlord.telemetry.exposition import Breath, Told, links
 
 if TYPE_CHECKING:
     from overlord.proxy.service import ProxyService
@@ -14,8 +14,14 @@ JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 
 
-def told_by(main: "ProxyService", remark: Callable[[], str] = str) -> Told:
-    """What the proxy says about itself; `remark` is a line of the reload's, empty when all is well."""
+def told_by(
+    main: "ProxyService", remark: Callable[[], str] = str, *, has_numbers: bool = True
+) -> Told:
+    """
+    What the proxy says about itself.
+
+    `remark` is a line of the reload's, empty when all is well; with `has_numbers` there is a `/metrics`.
+    """
 
     async def clusters(breathe: Breath) -> tuple[str, str]:
         return JSON, json.dumps(await main.overview.taken(breathe)) + "\n"
@@ -23,7 +29,8 @@ def told_by(main: "ProxyService", remark: Callable[[], str] = str) -> Told:
     async def for_people(breathe: Breath) -> tuple[str, str]:
         from overlord.proxy.overview_page import page  # --help needs none of it
 
-        return HTML, await page(await main.overview.taken(breathe), LINKS, breathe)
+        shown = links(has_numbers=has_numbers)
+        return HTML, await page(await main.overview.taken(breathe), shown, breathe)
 
     def health() -> Iterable[str]:
         yield f"overlord {__version__}, up for {main.overview.uptime():.0f} s"

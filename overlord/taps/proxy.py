@@ -114,9 +114,12 @@ def makeService(options: "Options") -> Daemon:
                 version(), main.measurements(), reload.measurements(), stat.measurements()
             )
         )
-        shown = numbers if table.use_metrics else None
         stat = StatService(
-            options.stat, shown, reactor, stat_bounds(table), pages.told_by(main, reload.remark)
+            options.stat,
+            numbers if table.use_metrics else None,
+            reactor,
+            stat_bounds(table),
+            pages.told_by(main, reload.remark, has_numbers=table.use_metrics),
         )
         # First to start and last to stop: it tells load balancers that we are leaving.
         daemon.services = [stat, main, reload]
@@ -367,7 +370,9 @@ class Options(usage.Options):
         for cluster in self.clusters:
             say(described(cluster))
         if self.stat is not None:
-            say(f"numbers: http://{self.stat}/metrics")
+            has_numbers = self.proxy.proxy.use_metrics
+            what = "numbers: http://{}/metrics" if has_numbers else "health: http://{}/healthz"
+            say(what.format(self.stat))
         if wrong:
             refuse(wrong)
         if self.clusters:

@@ -99,13 +99,18 @@ class Reload(Service):
         self._is_asked = True
         if self._under_way is None:
             self._under_way = Deferred.fromCoroutine(self._reload_until_done())
-            self._under_way.addBoth(self._done)
+            self._under_way.addErrback(lambda failure: self.log.failure("cannot reload", failure))
+            self._under_way.addCallback(self._done)
 
     async def _reload_until_done(self) -> None:
         self.began()
         while self._is_asked and self.running:
             self._is_asked = False
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception:  # noqa: BLE001  # our mistake; what is served has to go on
+                self.log.failure("the reload has failed")
+                self._refuse(["the proxy has made a mistake, which its log shows"])
         if self.running:
             self.ended()
 
@@ -121,9 +126,6 @@ class Reload(Service):
             self._refuse(error.problems)
         except OverlordError as error:
             self._refuse([str(error)])
-        except Exception:  # noqa: BLE001  # our mistake; what is served has to go on
-            self.log.failure("the reload has failed")
-            self._refuse(["the proxy has made a mistake, which its log shows"])
         else:
             self._tell(files, change, self.reactor.seconds() - began)
 

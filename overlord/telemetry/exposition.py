@@ -42,7 +42,7 @@ LINKS = {
     "/healthz": "is it alive?",
     "/readyz": "can it serve every cluster?",
 }
-"""Which pages there are."""
+"""Which pages there may be."""
 
 SLICE = 0.005
 """Seconds for which making a page may keep the reactor from other work."""
@@ -159,10 +159,13 @@ class StatService(Service):
             self.port = tcp.listenTCP(self.address.port, factory, interface=self.address.host)
         except (CannotListenError, OSError) as error:
             raise CannotListen(self.address, "'stat'", error) from error
-        self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
+        if self.numbers is None:
+            self.log.info("health is at http://{address}/healthz", address=str(self.bound))
+        else:
+            self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
         if self.address.is_open:
             self.log.warn(
-                "everybody who reaches {address} can read the numbers, there is no password"
+                "everybody who reaches {address} can read what is there, there is no password"
                 " (stat = '127.0.0.1:{port}' is for this machine only)",
                 address=str(self.address),
                 port=self.address.port,
@@ -215,7 +218,8 @@ class StatService(Service):
         return pages
 
     async def _index(self, _: Request) -> Answer:
-        return 200, TEXT, "".join(f"{path:10} {what}\n" for path, what in LINKS.items()).encode()
+        shown = links(has_numbers=self.numbers is not None)
+        return 200, TEXT, "".join(f"{path:10} {what}\n" for path, what in shown.items()).encode()
 
     async def _health(self, _: Request) -> Answer:
         lines = ["leaving" if self.is_leaving else "ok", *self.told.health()]
@@ -227,23 +231,16 @@ class StatService(Service):
 
     async def _metrics(self, numbers: Numbers, request: Request) -> Answer:
         encode, content_type = choose_encoder(request.getHeader("accept") or "")
-        try:
-            return 200, content_type, await numbers.text(encode, Breath(self.reactor))
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001  # whatever a collector raises, the scraper is told
-            self.log.failure("the numbers cannot be shown")
-            return 500, TEXT, b"the numbers cannot be shown, the log says why\n"
+        return 200, content_type, await numbers.text(encode, Breath(self.reactor))
 
     async def _more(self, more: More, _: Request) -> Answer:
-        try:
-            content_type, text = await more(Breath(self.reactor))
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001  # a page that fails is one page
-            self.log.failure("a page cannot be shown")
-            return 500, TEXT, b"this page cannot be shown, the log says why\n"
+        content_type, text = await more(Breath(self.reactor))
         return 200, content_type, text.encode("utf-8", "backslashreplace")
+
+
+def links(*, has_numbers: bool) -> Mapping[str, str]:
+    """Which pages there are: without numbers, no `/metrics`."""
+    return {path: what for path, what in LINKS.items() if has_numbers or path != "/metrics"}
 
 
 def _lines(lines: Iterable[str]) -> bytes:
@@ -271,6 +268,8 @@ async def _not_allowed(_: Request) -> Answer:
 class Page(Resource):
     """One page, and all paths below it that do not exist."""
 
+    log = Logger()
+
     def __init__(self, render: Render, missing: "Page | None" = None) -> None:
         super().__init__()
         self._render = render
@@ -284,12 +283,21 @@ class Page(Resource):
         if not is_known:
             request.setHeader("allow", "GET, HEAD")
         render = self._render if is_known else _not_allowed
-        made: Deferred[Any] = Deferred.fromCoroutine(render(request))
+        made: Deferred[Any] = Deferred.fromCoroutine(self._made(render, request))
         # Who has hung up needs no page.
         request.notifyFinish().addErrback(lambda _: made.cancel())
         made.addCallback(partial(_send, request))
         made.addErrback(lambda failure: failure.trap(CancelledError) and None)
         return NOT_DONE_YET
+
+    async def _made(self, render: Render, request: Request) -> Answer:
+        try:
+            return await render(request)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, who asked is told
+            self.log.failure("{path} cannot be shown", path=request.path)
+            return 500, TEXT, b"this page cannot be shown, the log says why\n"
 
 
 def _send(request: Any, answer: Answer) -> None:

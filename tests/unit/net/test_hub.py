@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import resource
 import select
 import socket
 import subprocess
@@ -19,6 +20,7 @@ hub_module = pytest.importorskip(
 )
 
 import overlord  # noqa: E402
+from overlord.errors import StartFailed  # noqa: E402
 from overlord.proxy.flow.requests import RedisClient  # noqa: E402
 from overlord.wire.stream import ABORTING, Carrier  # noqa: E402
 
@@ -430,6 +432,20 @@ def test_the_epoll_is_made_at_the_start_and_not_before(house):
 
     assert hub.fileno() == -1
     assert descriptors() == before
+
+
+def test_a_process_without_descriptors_left_is_told_so(house):
+    """A sentence that the start fails with, and not a traceback."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hub = hub_module.Hub(house.reactor, house.outbox, LINGER_TIMEOUT, MAX_LINGERING)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(
+            StartFailed, match="cannot make an epoll for the hub: too many open files"
+        ):
+            hub.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_daemon_serves_after_its_forks(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import ProcessCollector
+from twisted.internet.defer import Deferred
 
 from overlord.config import TcpAddress
 from overlord.proxy import measurements
@@ -229,3 +230,18 @@ def test_the_dashboard_shows_every_metric_that_changes(measured):
     missing = {name for name in exposed(measured) if name not in text}
 
     assert missing == configured
+
+
+def test_a_reload_while_the_numbers_are_asked_for_does_no_harm(make_service, clusters, reactor):
+    """A page is made in slices; with a node that had just gone there was none, and a traceback in the log."""
+    servers = ("127.0.0.1:1:1 a", "127.0.0.1:2:1 b")
+    service = make_service("node_connections = 1", servers=servers)
+    service.startService()
+    asked = service.measurements()
+    found = [next(each for each in asked if each.labels.get("node") == "a")]
+
+    Deferred.fromCoroutine(service.apply(clusters(servers=servers[:1])))
+    reactor.pump([0] * 50)
+    found += list(asked)
+
+    assert {each.labels["node"] for each in found if "node" in each.labels} == {"a"}

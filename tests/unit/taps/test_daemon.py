@@ -156,6 +156,28 @@ def test_a_failed_start_of_a_daemon(reactor, seen, told, sentence, reported):
     os.close(read)
 
 
+def test_a_daemon_that_fails_has_removed_its_pidfile_when_its_parent_learns_of_it(
+    reactor, seen, tmp_path, monkeypatch
+):
+    """The parent process ends with that word, and whoever started it looks around then."""
+    read, write = os.pipe()
+    pidfile = tmp_path / "pid"
+    pidfile.write_text("1")
+    failing = Part("one", seen, StartFailed("cannot listen"))
+    twistd = {"statusPipe": write, "pidfile": str(pidfile)}
+    found = []
+    real = os.write
+    monkeypatch.setattr(
+        daemon.os, "write", lambda *told: found.append(pidfile.exists()) or real(*told)
+    )
+
+    with pytest.raises(SystemExit):
+        made(reactor, failing, twistd=twistd).startService()
+
+    assert found == [False]
+    os.close(read)
+
+
 def test_a_signal_stops_the_reactor_once(reactor, seen):
     """SIGTERM ends in order; what runs in the handler itself is next to nothing."""
     running = made(reactor)

@@ -188,6 +188,15 @@ def test_the_test_says_what_would_be_served(files, capsys, stderr):
     assert out[-2:] == ["numbers: http://127.0.0.1:0/metrics", "all of this can be served"]
 
 
+def test_the_test_names_no_page_that_there_is_not(files, capsys, stderr):
+    """With `use_metrics = false` there are no numbers."""
+    (files / "p.toml").write_text("[proxy]\nuse_metrics = false\n")
+    with pytest.raises(SystemExit):
+        parsed("-c", "c.toml", "--conf", "p.toml", "--stat", "0", "-t")
+
+    assert "health: http://127.0.0.1:0/healthz" in capsys.readouterr().out.splitlines()
+
+
 def test_the_test_checks_what_the_start_checks(files, capsys, stderr):
     """-t ends with exit code 1 where a start would not work, and says why."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

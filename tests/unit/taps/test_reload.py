@@ -40,7 +40,7 @@ class Reactor(MemoryReactorClock):
         what(*arguments)
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Changed:
     """What a proxy says that it has done."""
 
@@ -111,6 +111,25 @@ def test_what_was_read_is_served_and_said(reload, proxy, said):
             " are as they were: 4"
         ),
     ]
+
+
+def test_a_reload_that_cannot_be_told_ends_all_the_same(reload, proxy, said):
+    """Whoever waits for its end is not left waiting, the log says what is wrong, and the next one works."""
+    ended = []
+    reload.ended = lambda: ended.append(True)
+    proxy.change = Changed(Difference(clusters_from_text(CLUSTER).value, (), (), 4))
+    proxy.change.sentences = lambda: 1 / 0
+
+    reload.ask("got SIGHUP")
+    proxy.change = Changed()
+    reload.ask("got SIGHUP")
+
+    assert ended == [True, True]
+    assert said[1:3] == [
+        "the reload has failed",
+        "reload refused, nothing has changed: the proxy has made a mistake, which its log shows",
+    ]
+    assert said[-1] == "reloaded: the clusters are as they were"
 
 
 def test_who_asks_during_a_reload_gets_one_more(reload, proxy):

@@ -4,6 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.logger import formatEvent, globalLogPublisher
 
 from overlord.config import TcpAddress
 from overlord.errors import StartFailed
@@ -88,6 +89,23 @@ def test_metrics_can_be_switched_off(clock):
     service = StatService(HERE, None, clock, BOUNDS)
 
     assert (get(service, "/metrics")[0], get(service, "/healthz")[0]) == (404, 200)
+    assert "/metrics" not in get(service, "/")[1]
+
+
+def test_the_log_names_a_page_that_there_is(service, clock):
+    """Without numbers it pointed at a page that was not found."""
+    said = []
+    globalLogPublisher.addObserver(said.append)
+    try:
+        StatService(HERE, None, clock, BOUNDS).startService()
+        StatService(HERE, service.numbers, clock, BOUNDS).startService()
+    finally:
+        globalLogPublisher.removeObserver(said.append)
+
+    assert [formatEvent(event) for event in said] == [
+        "health is at http://127.0.0.1:2110/healthz",
+        "numbers are at http://127.0.0.1:2110/metrics",
+    ]
 
 
 def test_numbers_that_cannot_be_had_are_an_error_and_not_a_traceback(clock):
@@ -95,7 +113,7 @@ def test_numbers_that_cannot_be_had_are_an_error_and_not_a_traceback(clock):
     numbers = Numbers(lambda: 1 / 0)
     service = StatService(HERE, numbers, clock, BOUNDS)
 
-    assert get(service, "/metrics") == (500, "the numbers cannot be shown, the log says why\n")
+    assert get(service, "/metrics") == (500, "this page cannot be shown, the log says why\n")
 
 
 def test_health_says_when_we_are_leaving(service):
@@ -165,6 +183,18 @@ def test_a_page_that_fails_is_an_error_and_not_a_traceback(clock):
     service = told(clock, pages={b"clusters": page})
 
     assert get(service, "/clusters") == (500, "this page cannot be shown, the log says why\n")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_who_asks_for_health_gets_an_answer_even_if_there_is_none(clock, path):
+    """A load balancer waited until it had enough of it."""
+
+    def fails():
+        raise ValueError("secret")
+
+    service = told(clock, health=fails, not_ready=fails)
+
+    assert get(service, path) == (500, "this page cannot be shown, the log says why\n")
 
 
 def test_head_answers_without_a_body(service):

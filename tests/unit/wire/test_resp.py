@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import example, given, strategies as st
+from unit.memory import held_for_good
 
 from overlord.wire import resp
 from overlord.wire.buffer import held_bytes
@@ -287,7 +288,7 @@ def test_d03_depth_costs_nothing() -> None:
 )
 def test_d02_an_announced_length_is_not_bought(announced: bytes) -> None:
     """What a client announces costs nothing until it sends it."""
-    before = held_bytes()
+    before = held_for_good()
     reader = Requests()
 
     assert reader.feed(announced) == []

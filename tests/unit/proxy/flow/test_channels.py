@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 from hypothesis import given, strategies as st
+from unit.memory import held_for_good
 from unit.proxy.flow.bench import Bench, Wire, frame
 from unit.proxy.flow.world import bulk
 
@@ -314,10 +315,10 @@ def test_the_bound_on_subscriptions() -> None:
 
 def test_names_cost_memory_that_is_given_back() -> None:
     """They count for the budget, and beyond it no more are taken."""
-    radio = Radio(max_memory=held_bytes() + 100_000)
+    radio = Radio(max_memory=held_for_good() + 100_000)
     client = radio.client()
     radio.listen(client, "SUBSCRIBE a")
-    before = held_bytes()
+    before = held_for_good()
 
     names = " ".join(f"n{number}" for number in range(50))
     radio.listen(client, f"SUBSCRIBE {names}")

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
+from unit.memory import held_for_good
 from unit.proxy.flow.world import BOUNDLESS, DIALING, DOWN, READY, TAGS, Limits, World
 
 from overlord.wire.buffer import held_bytes
@@ -131,7 +132,7 @@ def _only_our_own_garbage():
 @given(limits, st.integers(0, 1 << 32), st.integers(0, 300))
 def test_every_reply_reaches_whom_it_belongs_to(limits: Limits, seed: int, count: int) -> None:
     """Whatever happens, and in whatever pieces: no reply is lost, doubled, swapped or late for another."""
-    before = held_bytes()
+    before = held_for_good()
     world = World(limits)
     world.customer()
     world.customer()

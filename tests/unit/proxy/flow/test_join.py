@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+from unit.memory import held_for_good
 from unit.proxy.flow.world import TAGS, World
 
 from overlord.proxy.flow.cursors import mark_of
@@ -108,7 +109,7 @@ def test_bug_04_mset_never_says_ok_when_a_node_refused(world):
 )
 def test_replies_join(world, name, replies, joined):
     """Counts add up, values keep their order, and an error or what does not fit is an error."""
-    before = held_bytes()
+    before = held_for_good()
 
     assert replies_to(world, name, *replies, pairs=name == b"MSET") == joined
 
@@ -226,7 +227,7 @@ def test_a_part_whose_node_is_away_makes_the_whole_an_error(world):
     """A value that cannot be had is never left out in silence, and nothing is counted twice."""
     world.kill(world.flow.nodes[1].links[0], "connection refused")
     customer = world.customer()
-    before = held_bytes()
+    before = held_for_good()
     customer.mget(TAGS)
     customer.count(b"DEL", TAGS)
     customer.mset(TAGS)
@@ -248,7 +249,7 @@ def first_asked(world):
 def test_a_client_that_goes_leaves_nothing_behind(world):
     """Its parts come in later, and are thrown away."""
     customer = world.customer()
-    before = held_bytes()
+    before = held_for_good()
     customer.mget(TAGS, 5000)
     customer.send()
     world.round()

@@ -1,6 +1,7 @@
 """From a node's bytes to writes for clients, rule by rule."""
 
 import pytest
+from unit.memory import held_for_good
 from unit.proxy.flow.world import BOUNDLESS, Limits, World, bulk
 
 from overlord.proxy.flow.replies import RedisLink
@@ -146,9 +147,9 @@ def test_a_large_reply_for_nobody_is_dropped_as_it_comes(world, cut):
     conn.serve(1)
     conn.deliver(100_000)
     gone.vanish()
-    before = held_bytes()
+    before = held_for_good()
     conn.deliver(100_000)
-    low = held_bytes()
+    low = held_for_good()
     conn.deliver(len(conn.replies) - 300)
     while conn.replies:
         conn.deliver(cut)
@@ -190,7 +191,7 @@ def test_replies_for_who_has_gone_are_thrown_away(world):
 
 def test_a_reply_too_large_for_the_budget_closes_its_client():
     """The client is closed, the reply is dropped as it comes, and the next client gets its own."""
-    world = World(nodes=1, max_memory=held_bytes() + 200_000)
+    world = World(nodes=1, max_memory=held_for_good() + 200_000)
     world.connect_all()
     customer, conn = asked(world, 1_000_000)
     conn.serve()
@@ -208,7 +209,7 @@ def test_a_reply_too_large_for_the_budget_closes_its_client():
 
 def test_a_push_too_large_for_the_budget_ends_the_connection():
     """Nobody asked for it, so nobody is closed because of it."""
-    world = World(nodes=1, max_memory=held_bytes() + 200_000)
+    world = World(nodes=1, max_memory=held_for_good() + 200_000)
     world.connect_all()
     customer, conn = asked(world, 5)
     conn.replies += b">1\r\n$1000000\r\n" + b"p" * 500_000
@@ -359,7 +360,7 @@ def test_a_large_reply_is_held_once():
     customer, conn = asked(world, 4_000_000)
     customer.reads = 0
     conn.serve()
-    before = held_bytes()
+    before = held_for_good()
     while conn.replies:
         conn.deliver(1_000_000)
     assert held_bytes() - before <= 2 * 4_000_100

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from unit.memory import held_for_good
 from unit.proxy.flow.world import BOUNDLESS, READY, TAGS, Limits, World, bulk
 
 from overlord.wire.buffer import held_bytes
@@ -281,7 +282,7 @@ def test_a_node_that_takes_nothing_gives_errors_at_once():
 
 def test_max_memory_refuses_what_would_break_it():
     """When the budget of the process is used up, requests get an error until there is room again."""
-    world = World(max_memory=held_bytes() + 40_000)
+    world = World(max_memory=held_for_good() + 40_000)
     world.connect_all()
     for conn in world.conns():
         conn.takes = 0
@@ -300,7 +301,7 @@ def test_max_memory_refuses_what_would_break_it():
 
 def test_d02_an_announced_argument_above_the_budget_is_refused():
     """A client that announces what the budget cannot hold gets the reason, before the bytes come."""
-    world = World(max_memory=held_bytes() + (1 << 20))
+    world = World(max_memory=held_for_good() + (1 << 20))
     customer = world.customer()
     text = b"-ERR the proxy's memory budget (max_memory) is used up\r\n"
 
@@ -314,7 +315,7 @@ def test_d02_an_announced_argument_above_the_budget_is_refused():
 
 def test_d02_nothing_is_bought_for_an_announcement(world):
     """Whatever a client announces, it costs us what it has sent."""
-    before = held_bytes()
+    before = held_for_good()
     customer = world.customer()
 
     customer.stream.receive(b"*1000000\r\n$3\r\nSET\r\n$500000000\r\nabc")
@@ -429,7 +430,7 @@ def test_the_room_for_a_command_of_many_keys_is_given_back(world):
     many = [b"DEL", *(b"%d" % number for number in range(50_000))]
     few = command([b"DEL", *TAGS])
     world.flow.new_client(1).receive(few)
-    before = held_bytes()
+    before = held_for_good()
     world.flow.new_client(2).receive(command(many))
     for link in world.all_links():
         link.outgoing.take()
@@ -603,7 +604,7 @@ def test_parts_of_many_split_commands_count_against_max_unsent():
     here, elsewhere = tags_of_two_nodes(world)
     slow = world.flow.ring.node_of_key(b"{%b}" % elsewhere)
     customer = world.customer()
-    before = held_bytes()
+    before = held_for_good()
     for _ in range(40):
         customer.mget([here, elsewhere], 10_000)
 
