@@ -21,7 +21,8 @@ CELLS = [(v, nodes, protocol) for v in SERVERS for nodes in LISTS for protocol i
 """Version of the servers, number of nodes, protocol."""
 PROXIED = [cell for cell in CELLS if cell[1]]
 DRAWN = PROXIED[SEED % len(PROXIED)]
-"""The one that `make test` runs."""
+SHARE = (SEED // len(PROXIED) % 2, 2)
+"""The setup that `make test` runs, and which half of the commands' tests, for the sake of its time."""
 
 
 def check(
@@ -30,6 +31,8 @@ def check(
     protocol: int,
     files: tuple[str, ...],
     start_server: Callable[..., RedisServer],
+    *,
+    share: tuple[int, int] = (0, 1),
 ) -> None:
     servers = [start_server(version) for _ in range(max(nodes, 1))]
     # By alias, so that keys are on the same nodes each time, whatever the ports are.
@@ -37,7 +40,14 @@ def check(
     proxy = OverlordProxy(names) if nodes else None
     try:
         port = proxy.start().port if proxy else servers[0].port
-        done = run(port, protocol, files, lists=LISTS[nodes], server_version=SERVERS[version])
+        done = run(
+            port,
+            protocol,
+            files,
+            lists=LISTS[nodes],
+            server_version=SERVERS[version],
+            share=share,
+        )
         log = proxy.log() if proxy else ""
     finally:
         if proxy:
@@ -48,10 +58,15 @@ def check(
     assert "Traceback" not in log, log
 
 
-@pytest.mark.parametrize(
-    ("version", "nodes", "protocol"),
-    [pytest.param(*cell, marks=() if cell == DRAWN else pytest.mark.soak) for cell in CELLS],
-)
+def test_half_of_the_commands_do_what_they_do_on_a_server(
+    start_server: Callable[..., RedisServer],
+) -> None:
+    """What is drawn for `make test`."""
+    check(*DRAWN, COMMANDS, start_server, share=SHARE)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("version", "nodes", "protocol"), CELLS)
 def test_commands_do_what_they_do_on_a_server(
     version: str,
     nodes: int,

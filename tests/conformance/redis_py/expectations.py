@@ -30,6 +30,9 @@ PATIENCE = 1.5
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--expected", action="append", default=[], help="a list of expected failures")
     parser.addoption("--server-version", default="", help="what the servers behind the proxy are")
+    parser.addoption(
+        "--share", nargs=2, type=int, default=[0, 1], help="each n-th test, from the i-th on: i n"
+    )
 
 
 # Their conftest.py would have each allocation traced, and each failure take a second.
@@ -66,6 +69,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             waits.__defaults__ = (PATIENCE, *waits.__defaults__[1:])
     if stale:
         raise pytest.UsageError("expected failures that are no tests: " + ", ".join(stale))
+    first, step = config.getoption("--share")
+    kept = items[first::step]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 def put(mark: pytest.MarkDecorator, items: list[pytest.Item], patterns: list[str]) -> list[str]:

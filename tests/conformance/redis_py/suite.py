@@ -105,14 +105,20 @@ def run(
     *,
     lists: Sequence[str],
     server_version: str,
+    share: tuple[int, int] = (0, 1),
 ) -> subprocess.CompletedProcess[str]:
-    """Run these files against the server on `port`, with the lists of expected failures by these names."""
+    """
+    Run these files against the server on `port`, with the lists of expected failures by these names.
+
+    `share` is the part of their tests that runs: (1, 3) is the second of three.
+    """
     home = suite()
     python = str(home / "venv" / "bin" / "python")
     command = [python, "-m", "pytest", "-p", "expectations", "-p", "no:cacheprovider"]
     command += ["-c", str(HERE / "pytest.ini"), "--rootdir", str(home), "--import-mode=prepend"]
     command += ["--quiet", "--tb=short", "-rfEX", "--redis-url", f"redis://127.0.0.1:{port}/0"]
     command += [f"--protocol={protocol}", f"--server-version={server_version}"]
+    command += ["--share", *map(str, share)]
     command += [f"--expected={EXPECTED / f'redis-py-{name}.toml'}" for name in lists]
     return subprocess.run(
         [*command, *files],
