@@ -40,7 +40,7 @@ BOUNDS = (
     "client_partial_request_timeout",
     "client_write_timeout",
 )
-REFUSALS = ("cross-node", "http", "noauth", "password")
+REFUSALS = ("cross-node", "forbidden", "http", "missing-node", "noauth", "password")
 NODE_CLASSES = tuple(each for each in CommandClass if each is not CommandClass.BLOCKING)
 """What a node's latency is made of: how long a command waits that is meant to wait says nothing about it."""
 CLASSES = {

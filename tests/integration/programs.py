@@ -309,6 +309,21 @@ def logged_in(client: Client, password: str) -> Client:
     return client
 
 
+class Memcached(Program):
+    """A memcached of the distribution, on TCP only; further options in `arguments`."""
+
+    name = "memcached"
+
+    def __init__(self, *, port: int | None = None, arguments: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.port = port or self.port
+        self.arguments = arguments
+
+    def command(self) -> Sequence[str]:
+        listen = ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+        return ["memcached", "-u", "nobody", "-m", "64", *listen, *self.arguments]
+
+
 class Nutcracker(Program):
     """twemproxy over some servers."""
 
