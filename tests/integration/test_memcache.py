@@ -16,7 +16,7 @@ import pytest
 from integration.programs import Memcached, OverlordProxy, wait_for
 
 BARRIER = b"version\r\n"
-BEYOND = re.compile(rb"VERSION [0-9.]+\r\n\Z")
+BEYOND = re.compile(rb"VERSION [^\r]+\r\n\Z")
 """What ends an exchange: no other command of ours is answered so."""
 COUNT = b"5000000000"
 AT_ONCE = 50
@@ -95,7 +95,8 @@ class Commands:
 
     Counters have keys of their own, and stay at ten digits: how memcached pads a number that has become
     shorter depends on whether an earlier reply still holds the value, and where a value begins with blanks,
-    it reads what lies behind it.
+    it reads what lies behind it. A get with too long a key is left out: its error makes memcached forget
+    replies to commands that came with it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -201,7 +202,6 @@ class Commands:
                 b"\r\n",
                 b"nonsense %b\r\n" % self.key(),
                 b"GET %b\r\n" % self.key(),
-                b"get " + b"k" * 251 + b"\r\n",
                 b"set %b x 0 1\r\n" % self.key(),
                 b"set %b 0 0 -1\r\n" % self.key(),
                 b"set %b 0 0\r\n" % self.key(),
