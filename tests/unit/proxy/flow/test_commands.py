@@ -5,10 +5,11 @@ from hypothesis import given, strategies as st
 
 from overlord.proxy.flow.command_errors import CommandRejected, cross_node
 from overlord.proxy.flow.command_row import Command, Kind
-from overlord.proxy.flow.commands import TABLE, CommandTable, keys_of, keys_to_route, row_of
-from overlord.proxy.flow.keys import parse_integer
+from overlord.proxy.flow.commands import CommandTable
+from overlord.proxy.flow.keys import keys_of, keys_to_route, parse_integer, row_of
 from overlord.proxy.flow.redis_commands import COMMANDS
 
+TABLE = CommandTable()
 WORDS = {row.name: index for index, row in enumerate(COMMANDS) if b"|" not in row.name}
 words = st.sampled_from(sorted(WORDS))
 
@@ -69,6 +70,7 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
         (b"MSETEX 2 a 1 b 2 EX 5", [2, 4]),
         (b"OBJECT ENCODING k", [2]),
         (b"OBJECT HELP", []),
+        (b"MODULE LIST", []),
         (b"XGROUP CREATE k g $", [2]),
         (b"XINFO STREAM k", [2]),
         (b"MEMORY USAGE k", [2]),
