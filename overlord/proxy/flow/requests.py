@@ -684,6 +684,9 @@ class RedisClient(Client):
         argv = arguments(cut(p, start, end))
         try:
             row = row_of(argv, flow.book)
+            if row.kind == Kind.MSET:
+                # A key without a value, or it had not come here. Its keys would be told to be on several nodes.
+                raise CommandRejected(command_errors.wrong_arity(row.fullname))
             if row.kind == Kind.LOCAL:
                 self.last_row = flow.table.places[row.name]
                 if self.in_flight > 0 and row.name in AFTER_REPLIES:

@@ -259,6 +259,19 @@ def test_bug_27_keys_on_several_nodes_are_refused_by_name(world):
     assert customer.got[1].startswith(b"$")
 
 
+def test_mset_of_a_key_without_a_value_is_told_so_wherever_the_keys_are(world):
+    """And not that the keys are on several nodes, which would be no mistake."""
+    customer = world.customer()
+    text = b"-ERR wrong number of arguments for 'mset' command\r\n"
+    for tag in tags_of_two_nodes(world):
+        customer.ask_raw(command([b"MSET", b"{a}", b"v", b"{%b}" % tag]), lambda _: text)
+
+    customer.send()
+    world.settle()
+
+    assert customer.got == [text, text]
+
+
 def test_a_node_that_takes_nothing_gives_errors_at_once():
     """Above node_max_unsent a request is refused, and the client does not wait for it."""
     world = World(Limits(node_max_unsent=4096))
