@@ -219,6 +219,13 @@ class ClusterConfig:
     nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
     """
 
+    subscription_move_timeout: Duration = Seconds(1.0)
+    """
+    How long a reload that moves channels to other nodes, or the return of an ejected node, waits until the
+    new nodes have confirmed what clients listen to. Until then the old ones are asked, so that no message
+    is lost; a new node that does not answer holds nobody up for longer. A number is milliseconds.
+    """
+
     ping_auto_eject: bool = False
     """
     Whether nodes that do not answer pings are ejected: their keys belong to the other nodes then, as if

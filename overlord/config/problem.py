@@ -18,7 +18,9 @@ class Problem:
 
     def line(self, source: str) -> str:
         """The sentence as a user reads it, with the file in front."""
-        return ": ".join(part for part in (source, self.where, self.what) if part)
+        # A key of a table in the file is anything, line ends included.
+        where = "".join(each if each.isprintable() else repr(each)[1:-1] for each in self.where)
+        return ": ".join(part for part in (source, where, self.what) if part)
 
 
 def no_such_key(key: str, known: Iterable[str]) -> str:

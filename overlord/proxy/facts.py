@@ -172,22 +172,23 @@ class ClusterFacts:
     def _state_of(self, client: Client) -> ClientState:
         pin, subscriber, table = client.pin, client.subscriber, self.flow.table
         session = client.session or self.new_session(client)
-        letters = {
-            "P": subscriber is not None,
-            "U": session.address.startswith("unix:"),
-            "b": pin is not None and pin.waits_at_node,
-            "c": client.draining,
-            "d": pin is not None and pin.touched,
+        subscriptions = NONE if subscriber is None else subscriber.numbers()
+        letters = {  # in the order in which Redis writes them
+            "P": any(subscriptions),
             "x": pin is not None and pin.in_multi,
+            "b": pin is not None and pin.waits_at_node,
+            "d": pin is not None and pin.touched,
+            "c": client.draining,
+            "U": session.address.startswith("unix:"),
         }
         return ClientState(
             session=session,
             command="NULL" if client.last_row < 0 else table.row(client.last_row).fullname,
             idle=self.flow.now - client.heard_at,
             flags="".join(letter for letter, holds in letters.items() if holds) or "N",
-            subscriptions=NONE if subscriber is None else subscriber.numbers(),
+            subscriptions=subscriptions,
             queued=-1 if pin is None else pin.queued,
-            watches=pin is not None and pin.watching,
+            watched=0 if pin is None else pin.watched,
             unparsed=len(client.incoming),
             unsent=len(client.outgoing),
             retained=client.retained,

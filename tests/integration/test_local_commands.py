@@ -157,6 +157,59 @@ def test_replies_are_switched_off_and_on(proxy: OverlordProxy) -> None:
         assert client.read() == 0
 
 
+# What a client has begun, and how many replies it gets for that.
+BEGUN = {
+    "subscribed": (3, ("SUBSCRIBE", "a", "b", "a")),
+    "patterns": (3, ("SUBSCRIBE", "a"), ("PSUBSCRIBE", "p*", "q*")),
+    "shards": (2, ("SSUBSCRIBE", "{s}a", "{s}b")),
+    "left": (3, ("SUBSCRIBE", "a"), ("PSUBSCRIBE", "p*"), ("UNSUBSCRIBE", "a")),
+    "left-all": (2, ("SUBSCRIBE", "a"), ("UNSUBSCRIBE",)),
+    "multi": (1, ("MULTI",)),
+    "queued": (4, ("MULTI",), ("PING",), ("SET", "k", "v"), ("GET", "k")),
+    "misspelled": (3, ("MULTI",), ("GET", "k"), ("GET",)),
+    "watching": (2, ("WATCH", "{k}a", "{k}b", "{k}a"), ("GET", "{k}a")),
+    "watching-multi": (3, ("WATCH", "{k}a"), ("MULTI",), ("GET", "{k}a")),
+    "unwatched": (2, ("WATCH", "{k}a"), ("UNWATCH",)),
+    "executed": (3, ("MULTI",), ("GET", "k"), ("EXEC",)),
+    "discarded": (3, ("MULTI",), ("GET", "k"), ("DISCARD",)),
+    "reset": (3, ("HELLO", "3"), ("SUBSCRIBE", "a"), ("RESET",)),
+    "blocked": (0, ("BLPOP", "nothing", "30")),
+    "blocked-reader": (0, ("XREAD", "BLOCK", "30000", "STREAMS", "nothing", "$")),
+}
+SHOWN = ("flags", "sub", "psub", "ssub", "multi", "watch", "cmd", "resp", "db")
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("begun", BEGUN)
+def test_what_a_client_has_begun_is_shown_as_a_server_shows_it(
+    proxy: OverlordProxy,
+    start_server: Callable[..., RedisServer],
+    connect: Callable[..., Client],
+    protocol: int,
+    begun: str,
+) -> None:
+    """Subscriptions, transactions, watched keys and waits, in the line that others see of it."""
+    told = []
+    replies, *commands = BEGUN[begun]
+    for program in (proxy, start_server("8.2")):
+        one, other = connect(program), connect(program)
+        one.call("HELLO", protocol)
+        number = one.call("CLIENT", "ID")
+        one.send(b"".join(encode(*words) for words in commands))
+        for _ in range(replies):
+            one.read()
+        if not replies:
+            wait_for(lambda: listed(other)[number]["flags"] == "b", "it waits at the node")  # noqa: B023
+        line = listed(other)[number]
+        told.append({name: line[name] for name in SHOWN})
+        assert listed(other, "TYPE", "pubsub").keys() == (
+            {number} if "P" in line["flags"] else set()
+        )
+
+    through, directly = told
+    assert through == directly
+
+
 @pytest.fixture
 def busy(
     start_proxy: Callable[..., OverlordProxy], start_server: Callable[..., RedisServer]

@@ -27,6 +27,7 @@ class Errand:
 
     in_multi = watching = touched = waits_at_node = False
     queued = -1
+    watched = 0
 
     def __init__(self, client: Client) -> None:
         self.client = client

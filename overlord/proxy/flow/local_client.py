@@ -193,7 +193,7 @@ def _line(state: ClientState, now: float) -> str:
         f" name={session.name.decode()} age={max(0, int(now - session.connected_at))}"
         f" idle={max(0, int(state.idle))} flags={state.flags} db=0"
         f" sub={channels} psub={patterns} ssub={shards}"
-        f" multi={state.queued} watch={int(state.watches)}"
+        f" multi={state.queued} watch={state.watched}"
         f" qbuf={state.unparsed} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0"
         f" obl={state.unsent} oll=0 omem={state.retained} tot-mem={held}"
         f" events={'rw' if state.unsent else 'r'} cmd={state.command} user={USER} redir=-1"

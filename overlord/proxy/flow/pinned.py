@@ -75,6 +75,7 @@ class Pinned:
         in_multi: between MULTI and EXEC.
         began: the node has answered MULTI.
         watching: WATCH was sent.
+        watched: for how many keys.
         touched: the connection that watched is lost, so nobody knows whether the keys have changed.
         aborted: EXEC will answer EXECABORT.
         waits_at_node: a command that may wait is open.
@@ -97,6 +98,7 @@ class Pinned:
         self.asked = False
         self.began = False
         self.watching = False
+        self.watched = 0
         self.touched = False
         self.aborted = False
         self.waits_at_node = False
@@ -161,6 +163,7 @@ class Pinned:
         if not self._send(frame):
             return WAIT
         self.watching = True
+        self.watched += len(set(argv[1:]))
         return DONE
 
     def _do_unwatch(self, row: Command, argv: Sequence[bytes], frame: bytes) -> int:
@@ -168,6 +171,7 @@ class Pinned:
             return self._queue(row, argv, frame)
         if self.link is None:
             self.watching = False
+            self.watched = 0
             return self._answer(OK)
         return self._say_last(frame)
 

@@ -71,12 +71,13 @@ class ClientState:
     idle: float
     """Seconds since it has last sent anything."""
     flags: str
-    """Redis' letters: N, or those of `P` subscribed, `b` waits at a node, `x` in MULTI, ..."""
+    """Redis' letters: N, or those of `P` subscribed, `x` in MULTI, `b` waits at a node, ..."""
     subscriptions: tuple[int, int, int]
     """Channels, patterns, shard channels."""
     queued: int
     """Commands since MULTI; -1 outside."""
-    watches: bool
+    watched: int
+    """Keys."""
     unparsed: int
     """Bytes that have come and are not taken up."""
     unsent: int

@@ -30,6 +30,7 @@ class Stranger:
     link = None
     in_multi = watching = touched = waits_at_node = False
     queued = -1
+    watched = 0
 
     def __init__(self, client: Any) -> None:
         self.client = client  # a RedisClient, which makes us

@@ -76,6 +76,7 @@ def test_the_defaults() -> None:
         "pin_idle_timeout": 60.0,
         "max_subscriptions": 10000,
         "subscription_ping": 10.0,
+        "subscription_move_timeout": 1.0,
         "ping_auto_eject": False,
         "ping_fail_limit": 3,
         "ping_interval": 1.0,

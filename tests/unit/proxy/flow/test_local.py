@@ -53,7 +53,7 @@ def state(number: int, **changes: Any) -> ClientState:
         "flags": "N",
         "subscriptions": (0, 0, 0),
         "queued": -1,
-        "watches": False,
+        "watched": 0,
         "unparsed": 0,
         "unsent": 0,
         "retained": 0,
