@@ -108,8 +108,10 @@ def takes(type_: Any) -> str:
         bounds = next(note for note in notes if isinstance(note, Between))
         kind = {Seconds: "a duration", Bytes: "a size"}.get(number, "a whole number")
         return f"{kind} from {shown(number, bounds.low)} to {shown(number, bounds.high)}"
-    if type_ == tuple[ServerConfig, ...]:
+    if type_ in (tuple[ServerConfig, ...], tuple[str, ...]):
         return "a list of texts"
+    if type_ == dict[str, str]:
+        return "a table of texts"
     return "true or false" if type_ is bool else "a text"
 
 
@@ -118,6 +120,10 @@ def default(field: "attrs.Attribute[Any]") -> str:
     value = field.default
     if value is attrs.NOTHING:
         return "required"
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]  # a class at runtime
+        value = value.factory()
+    if isinstance(value, tuple | dict):
+        return "none by default"
     if isinstance(value, bool):
         return f"`{str(value).lower()}` by default"
     if isinstance(value, str):

@@ -684,9 +684,6 @@ class RedisClient(Client):
         argv = arguments(cut(p, start, end))
         try:
             row = row_of(argv, flow.book)
-            if row.kind == Kind.MSET:
-                # A key without a value, or it had not come here. Its keys would be told to be on several nodes.
-                raise CommandRejected(command_errors.wrong_arity(row.fullname))
             if row.kind == Kind.LOCAL:
                 self.last_row = flow.table.places[row.name]
                 if self.in_flight > 0 and row.name in AFTER_REPLIES:
@@ -719,7 +716,11 @@ class RedisClient(Client):
         index = flow.ring.node_of_key(argv[indices[0]])
         for at in indices[1:]:
             if not flow.ring.is_random and flow.ring.node_of_key(argv[at]) != index:
-                self._refuse_cross_node(row.fullname)
+                if row.kind == Kind.MSET:  # a key without a value, or it had been split
+                    flow.errors += 1
+                    self.say(command_errors.wrong_arity(row.fullname))
+                else:
+                    self._refuse_cross_node(row.fullname)
                 return 1
         return self._forward(index, class_of(row), p, start, end)
 
