@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.gate import DONE, WAIT
 from overlord.proxy.flow.parts import Client, Node
 from overlord.proxy.flow.pins import PinLink, count, pause, wake
 
-WAIT, DONE = 0, 1
 OK = b"+OK\r\n"
 NOT_BUSY = b"-NOTBUSY"
 
