@@ -25,7 +25,7 @@ NOT_BUSY = b"-NOTBUSY"
 class Errand:
     """What a client waits for while its command is with the nodes, in the place of a `Pinned`."""
 
-    in_multi = watching = touched = waits_at_node = False
+    in_multi = touched = waits_at_node = False
     queued = -1
     watched = 0
 

@@ -16,8 +16,8 @@ class Gate(Protocol):
 
     in_multi: bool
     """Between MULTI and EXEC."""
-    watching: bool
-    """WATCH was sent."""
+    watched: int
+    """For how many keys WATCH was sent."""
     touched: bool
     """EXEC will answer null: nobody knows whether the watched keys have changed."""
     waits_at_node: bool

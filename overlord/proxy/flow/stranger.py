@@ -26,7 +26,7 @@ class Stranger:
     """Answers a client that has to give its password first."""
 
     # As a client without a connection of its own.
-    in_multi = watching = touched = waits_at_node = False
+    in_multi = touched = waits_at_node = False
     queued = -1
     watched = 0
 
