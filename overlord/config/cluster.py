@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from attrs import asdict, evolve, field, frozen
 
 from overlord.config.address import Address, TcpAddress, tcp_address, unix_address
-from overlord.config.login import OF_CLIENTS, OF_NODES, password_from
+from overlord.config.login import OF_CLIENTS, OF_NODES, password_from, shared_files
 from overlord.config.problem import Problem
 from overlord.config.server import ServerConfig
 from overlord.config.units import (
@@ -217,6 +217,13 @@ class ClusterConfig:
     How long the connection over which a node tells what is published may be silent: then the node is
     asked whether it is there, and `read_timeout` later the connection is given up and made anew. Where
     nothing is published, a node that vanished would not be missed otherwise. A number is milliseconds.
+    """
+
+    subscription_move_timeout: Duration = Seconds(1.0)
+    """
+    How long a reload that moves channels to other nodes, or the return of an ejected node, waits until the
+    new nodes have confirmed what clients listen to. Until then the old ones are asked, so that no message
+    is lost; a new node that does not answer holds nobody up for longer. A number is milliseconds.
     """
 
     ping_auto_eject: bool = False
@@ -498,6 +505,7 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
             " connects can read and change everything (password_file, or listen on 127.0.0.1)"
         )
         yield Problem(f"{where}.listen_addr", what)
+    yield from shared_files(asdict(cluster, recurse=False), where)
 
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import difflib
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 from attrs import frozen
 
@@ -18,7 +19,9 @@ class Problem:
 
     def line(self, source: str) -> str:
         """The sentence as a user reads it, with the file in front."""
-        return ": ".join(part for part in (source, self.where, self.what) if part)
+        # A key of a table in the file is anything, line ends included.
+        where = "".join(each if each.isprintable() else repr(each)[1:-1] for each in self.where)
+        return ": ".join(part for part in (source, where, self.what) if part)
 
 
 def no_such_key(key: str, known: Iterable[str]) -> str:
@@ -42,6 +45,9 @@ class _Short(reprlib.Repr):
 
     def repr_int(self, x: int, level: int) -> str:
         return repr(x) if abs(x) < 10**20 else f"a number of {x.bit_length()} bits"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return "a table"  # it may hold a password
 
     def repr_bool(self, x: bool, level: int) -> str:
         return "true" if x else "false"

@@ -4,7 +4,7 @@ Another configuration for a proxy that runs, all of it or nothing.
     look_up           what is different, and the new rings: pure, and long, so in a thread
     apply_difference  build what comes, and dial its nodes -> open its addresses
                       -> (from here on nothing can fail) -> close what nobody wants any more
-                      -> change cluster by cluster
+                      -> subscribe where names will have their places -> change cluster by cluster
 
 The reactor has a turn between any two clusters, and between any few connections, so however many there are,
 traffic goes on.
@@ -13,6 +13,7 @@ traffic goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol as Contract
 
 from attrs import frozen
@@ -22,7 +23,6 @@ from twisted.logger import Logger
 
 from overlord.config import (
     Address,
-    ClusterChange,
     ClusterConfig,
     Difference,
     Moves,
@@ -145,10 +145,19 @@ async def apply_difference(
         cluster.listener = listener
     for listener in unused:
         await listener.close()
-    for cluster in stay:
-        if (change := changes.get(id(cluster.config))) is not None:
-            await _change_safely(cluster, change, lookup)
-            await _turn(reactor)
+    changing = [cluster for cluster in stay if id(cluster.config) in changes]
+    prepared = []
+    for cluster in list(changing):
+        with _logged(cluster, changing):
+            change = changes[id(cluster.config)]
+            prepared.append(cluster.begin_change(change, lookup.rings.get(change.new.name)))
+        await _turn(reactor)
+    for each in prepared:  # all at the same time: however many there are, the bound is one for all
+        await each
+    for cluster in list(changing):
+        await _turn(reactor)
+        with _logged(cluster, changing):
+            await cluster.finish_change()
     return new, gone
 
 
@@ -184,10 +193,13 @@ def _reopen(listener: Listener) -> None:
         log.critical("{reason}, where it listened until now", reason=str(error))
 
 
-async def _change_safely(cluster: Cluster, change: ClusterChange, lookup: Lookup) -> None:
+@contextmanager
+def _logged(cluster: Cluster, changing: list[Cluster]) -> Iterator[None]:
+    """Whatever fails with one cluster, the others have to change all the same."""
     try:
-        await cluster.change(change, lookup.rings.get(change.new.name))
-    except Exception:  # noqa: BLE001  # the others have to change all the same
+        yield
+    except Exception:  # noqa: BLE001  # our mistake, whatever it is
+        changing.remove(cluster)
         log.failure("cluster {cluster} cannot be changed", cluster=cluster.config.name)
 
 

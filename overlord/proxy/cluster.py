@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from overlord.proxy.flow.pins import PinLink
 from overlord.proxy.flow.redis_flow import RedisFlow
 from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
-from overlord.proxy.health import Health
+from overlord.proxy.health import Health, NextHealth
 from overlord.proxy.listener import Listener
 from overlord.proxy.node_state import NodeState, Standing
 from overlord.proxy.pool import Pool
@@ -93,6 +93,17 @@ def _addresses(config: ClusterConfig) -> list[tuple[str, str]]:
     return [(server.label, server.address) for server in config.servers]
 
 
+@frozen
+class _Plan:
+    """How a cluster will be when its configuration has changed."""
+
+    change: ClusterChange
+    nodes: list[Node]
+    pools: Mapping[Node, Pool]
+    """Those of the nodes that come."""
+    health: NextHealth
+
+
 @define(eq=False)
 class Cluster:
     """One cluster that is served: its flow, its pools, its clients."""
@@ -108,6 +119,8 @@ class Cluster:
     retired: list[RetiredNode] = field(factory=list, init=False)
     """Nodes that get no new requests, while something is still open on them."""
     health: Health = field(init=False)
+    _plan: _Plan | None = field(default=None, init=False)
+    """What is about to be changed."""
     _shares_of: tuple[Ring, list[float]] | None = field(default=None, init=False)
     log = Logger()
 
@@ -159,7 +172,9 @@ class Cluster:
 
     def open_listening(self, link: ListenLink) -> None:
         """Open the link over which a node tells what is published, and keep it open."""
-        self.pools[link.node].listen(link)
+        pool = self._pool_of(link.node)
+        assert pool is not None
+        pool.listen(link)
 
     def close_listening(self, link: ListenLink) -> None:
         """Dial for this link no more."""
@@ -194,6 +209,12 @@ class Cluster:
             for index, node in enumerate(self.flow.nodes)
         ]
 
+    def is_usable(self, node: Node) -> bool:
+        """Whether requests that are sent to it may be answered."""
+        return self.health.standings.is_in_order(node.label) and any(
+            link.is_ready() for link in node.links
+        )
+
     def _shares(self) -> list[float]:
         """The part of the keys that each node has. It takes a look at every point, so it is kept."""
         ring = self.flow.ring
@@ -205,9 +226,13 @@ class Cluster:
         is_up = any(link.is_ready() for link in node.links)
         state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
         trouble = node.login_refused or ("" if is_up else node.trouble)
-        standing = self.health.standings.all[node.label]
+        standings = self.health.standings
+        standing = standings.all[node.label]
         if standing.is_out:
-            state, trouble = "ejected", standing.why
+            refused = node.login_refused
+            state, trouble = "ejected", f"login refused: {refused}" if refused else standing.why
+        elif state == "up" and not standings.is_in_order(node.label):
+            state, trouble = "down", standing.why
         moments = [moment for moment in (changed, standing.changed) if moment is not None]
         return NodeState(
             node.label,
@@ -220,17 +245,23 @@ class Cluster:
         )
 
     def _pool_of(self, node: Node) -> Pool | None:
-        """The connections to a node, also to one that is retired; None once all of them are closed."""
+        """
+        The connections to a node, also to one that is retired, or is about to come.
+
+        None once all of them are closed.
+        """
         if node in self.pools:
             return self.pools[node]
+        if self._plan is not None and node in self._plan.pools:
+            return self._plan.pools[node]
         return next((each.pool for each in self.retired if each.node is node), None)
 
-    async def change(self, change: ClusterChange, ring: Ring | None) -> None:
+    def begin_change(self, change: ClusterChange, ring: Ring | None) -> Deferred[None]:
         """
-        Serve as this configuration says from now on; `ring` is its ring, if that is another one.
+        Serve as this configuration says from now on, but for the nodes; `ring` is its ring, if that is another one.
 
-        Clients stay connected, and so do nodes that have not changed. What was asked of others before is
-        answered by them.
+        Fires when what clients listen to is confirmed where it will have its place, or cannot be, or after
+        `subscription_move_timeout`. `finish_change` is to follow.
         """
         config = self.config = change.new
         facts: Any = self.flow.facts
@@ -242,24 +273,61 @@ class Cluster:
         self.factory.admission.limit = config.max_connections
         for pool in self.pools.values():
             pool.cluster = config
-        used = self.health.change(config, ring)
+        self.health.stop()
+        nodes: list[Node] = self.flow.nodes
         if change.has_other_nodes:
-            await self._open_in_turns(self._change_nodes(change, used))
-        elif used is not self.flow.ring:
-            self.flow.use_ring(used)
+            nodes = self.flow.arrange(_addresses(config), change.kept_nodes)
+        pools = {
+            node: self._new_pool(server)
+            for node, server in zip(nodes, config.servers, strict=True)
+            if node not in self.pools
+        }
+        self._plan = _Plan(change, nodes, pools, self.health.next(config, ring))
+        return self._prepare(nodes, self._plan.health.ring)
+
+    def _prepare(self, nodes: Sequence[Node], ring: Ring) -> Deferred[None]:
+        """Have subscriptions confirmed for another ring; fires when that has been tried."""
+        prepared: Deferred[None] = Deferred()
+        if ring is self.flow.ring and nodes is self.flow.nodes:
+            prepared.callback(None)
+            return prepared
+        # A node under another name, or with other connections, is the same server: a second subscription
+        # there would bring each message twice. The connection is handed over with the change.
+        links = self.flow.channels.links
+        earlier = [each.node for each in self.retired if each.node in links]
+        twins = {node.address: node for node in (*earlier, *self.flow.nodes) if node not in nodes}
+        places = [node if node in self.pools else twins.pop(node.address, node) for node in nodes]
+        self.flow.channels.prepare(ring, places, lambda: prepared.callback(None))
+        return prepared
+
+    async def finish_change(self) -> None:
+        """
+        Have the nodes and the ring of the configuration that `begin_change` was given.
+
+        Clients stay connected, and so do nodes that have not changed. What was asked of others before is
+        answered by them.
+        """
+        plan, self._plan = self._plan, None
+        assert plan is not None
+        self.health.take(plan.health)
+        ring = plan.health.ring
+        if plan.change.has_other_nodes:
+            await self._open_in_turns(self._take_nodes(plan, ring))
+        elif ring is not self.flow.ring:
+            self.flow.use_ring(ring)
         self.health.start()
 
-    def _change_nodes(self, change: ClusterChange, ring: Ring) -> list[RedisLink]:
+    def _take_nodes(self, plan: _Plan, ring: Ring) -> list[RedisLink]:
         """Have other nodes; give the links that are to be opened."""
-        came, gone = self.flow.change_nodes(ring, _addresses(change.new), change.kept_nodes)
+        came, gone = self.flow.change_nodes(ring, plan.nodes)
         now = self.reactor.seconds()
         for node in gone:
             pool = self.pools.pop(node)
             pool.is_retired = True
             self.retired.append(RetiredNode(node, pool, now))
-        for node, server in zip(self.flow.nodes, change.new.servers, strict=True):
-            if node in came:
-                self.pools[node] = self._new_pool(server)
+        for node, server in zip(plan.nodes, plan.change.new.servers, strict=True):
+            if node in plan.pools:
+                self.pools[node] = plan.pools[node]
             else:
                 self.pools[node].server = server
         for each in self.retired:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from random import random
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -38,6 +38,18 @@ def rules_of(config: ClusterConfig) -> Rules:
         config.server_retry_max_timeout,
         config.min_alive_nodes,
     )
+
+
+@frozen
+class NextHealth:
+    """How the health of a cluster will be when its configuration has changed."""
+
+    config: ClusterConfig
+    standings: Standings
+    whole: Ring
+    rings: dict[frozenset[int], Ring]
+    ring: Ring
+    """The one that the flow is to use."""
 
 
 @define(eq=False)
@@ -97,23 +109,32 @@ class Health:
             probe.stop()
         self._probes.clear()
 
-    def change(self, config: ClusterConfig, whole: Ring | None) -> Ring:
+    def next(self, config: ClusterConfig, whole: Ring | None) -> NextHealth:
         """
-        Another configuration holds from now on, with this ring, if it is another one; `start` is to follow.
+        How it will be with another configuration, and with this ring, if it is another one.
 
-        Who is ejected stays so. Gives the ring that the flow is to use.
+        Who is ejected stays so, as far as the rules allow.
         """
-        self.stop()
-        self.config = config
-        if whole is not None:
-            self._whole = whole
-            self._rings.clear()
-        self.standings.rules = rules_of(config)
-        self.standings.take(server.label for server in config.servers)
-        out = self.standings.out()
-        ejected = {index for index, each in enumerate(config.servers) if each.label in out}
-        self._wanted = self._ring_without(frozenset(ejected))
-        return self._wanted
+        standings = Standings(
+            rules_of(config), {name: evolve(each) for name, each in self.standings.all.items()}
+        )
+        standings.take(server.label for server in config.servers)
+        out = standings.out()
+        ejected = frozenset(i for i, each in enumerate(config.servers) if each.label in out)
+        if whole is None:
+            return NextHealth(
+                config, standings, self._whole, self._rings, self._ring_without(ejected)
+            )
+        ring = whole.without(ejected) if ejected else whole
+        return NextHealth(config, standings, whole, {ejected: ring} if ejected else {}, ring)
+
+    def take(self, following: NextHealth) -> None:
+        """It is so from now on; between `stop` and `start`, and the flow is to use its ring."""
+        self.config = following.config
+        self.standings = following.standings
+        self._whole = following.whole
+        self._rings = following.rings
+        self._wanted = following.ring
 
     # Probing.
 

@@ -33,6 +33,7 @@ BOUNDS = (
     "blocking_pins",
     "pin_idle_timeout",
     "max_subscriptions",
+    "subscription_move_timeout",
     "max_memory",
     "client_read_timeout",
     "client_first_request_timeout",

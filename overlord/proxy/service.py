@@ -232,6 +232,7 @@ class ProxyService(Service):
                     each.write_timeout,
                     each.pin_idle_timeout,
                     each.subscription_ping,
+                    each.subscription_move_timeout,
                 )
                 for each in clusters
             ),
@@ -277,6 +278,8 @@ class ProxyService(Service):
         return self._stopped
 
     async def _leave(self) -> None:
+        for cluster in self._clusters:  # a change that is under way waits for no subscription
+            cluster.flow.channels.wait_no_longer()
         async with self._change:
             clusters = self._all_clusters()
         for departure in list(self._departures.values()):

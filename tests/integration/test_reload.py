@@ -1,5 +1,6 @@
 """Another configuration for a proxy that runs: who stays connected, who goes, and that no reply is lost."""
 
+import collections
 import contextlib
 import http.client
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from integration.checker import Checker
+from integration.checker import Caller, Checker
 from integration.client import Client, Error, Null, Status
 from integration.programs import (
     OverlordProxy,
@@ -386,6 +387,68 @@ def test_listeners_outlive_a_reload(
         assert listener.silent()
 
 
+def moving(
+    proxy: OverlordProxy, servers: list[RedisServer], seed: int, seconds: float, pause: float
+) -> Checker:
+    """
+    Reloads that have other servers serve, under the eyes of those who publish and listen.
+
+    Somebody publishes at the servers themselves, too: what a server says that it has passed on to us has to
+    come, and once.
+    """
+    choose = random.Random(seed)
+    checker = Checker(proxy.address, seed=seed, callers=8, max_depth=20, pause=0.001, listeners=6)
+    checker.kinds = [(Caller.publish, 3), (Caller.echo, 1)]
+    ends = time.monotonic() + seconds
+    told: list[bytes] = []
+    with contextlib.ExitStack() as stack:
+        direct = [stack.enter_context(server.client()) for server in servers]
+        listener = stack.enter_context(proxy.client())
+        listener.call("PSUBSCRIBE", f"direct{seed}:*")
+        report = stack.enter_context(checker)
+        while time.monotonic() < ends and not report.problems:
+            chosen = choose.sample(servers, choose.randint(1, 4))
+            names = choose.sample("abcdefgh", len(chosen))
+            nodes = [
+                f"{server.address[0]}:{server.port}:{choose.randint(1, 3)} {name}"
+                for server, name in zip(chosen, names, strict=True)
+            ]
+            put(proxy, toml({"clusters": [proxy.settings | {"servers": nodes}]}))
+            os.kill(proxy.pid, signal.SIGHUP)
+            rests = time.monotonic() + pause
+            while time.monotonic() < rests:
+                text = b"%d" % (len(told) + 1)
+                passed = choose.choice(direct).call("PUBLISH", f"direct{seed}:x", text)
+                assert isinstance(passed, int)
+                told += [text] * passed
+                time.sleep(0.002)
+        heard: list[bytes] = []
+        while len(heard) < len(told):
+            message = listener.read()
+            assert isinstance(message, list)
+            assert isinstance(message[-1], bytes)
+            heard.append(message[-1])
+        assert listener.silent()
+    assert collections.Counter(heard) == collections.Counter(told)
+    assert len(told) == len(set(told)), "a server has passed a message on to us twice"
+    return checker
+
+
+def test_no_message_is_lost_while_nodes_change(
+    start_proxy: Start, servers: list[RedisServer], seed: int
+) -> None:
+    """Ten reloads a second: each message reaches each listener, and once."""
+    proxy = start_proxy([server.address for server in servers], dial_timeout="2s")
+
+    report = moving(proxy, servers, seed, 5, 0.1).report
+
+    report.assert_right()
+    assert report.errors == {}
+    assert report.messages > 100
+    assert results(proxy)["applied"] > 10
+    assert results(proxy)["refused"] == 0
+
+
 def _listened_to(server: RedisServer) -> tuple[int, int]:
     """How many connections listen to the channel at a server, and how many patterns there are."""
     with at(server.port) as client:
@@ -438,6 +501,24 @@ def test_the_file_is_watched(
     assert second.read_until_closed() == b"-ERR max number of clients reached\r\n"
     assert first.call("PING") == Status(b"PONG")
     assert results(watching) == {"applied": 1, "refused": 0, "unchanged": 0}
+
+
+def test_a_file_that_is_emptied_before_it_is_written_ends_nothing(
+    watching: OverlordProxy, connect: Connect
+) -> None:
+    """Whoever took longer than two looks for that lost all clusters, and all their clients."""
+    client = connect(watching)
+    path = watching.folder / "cluster.toml"
+
+    path.write_text("")
+    wait_for(lambda: results(watching)["refused"] == 1, "it is refused")
+    assert "has no [[clusters]]" in healthz(watching)[1]
+    assert client.call("PING") == Status(b"PONG")
+
+    path.write_text(_text(watching, 1))
+    wait_for(lambda: results(watching)["applied"] == 1, "it is served")
+    assert client.call("PING") == Status(b"PONG")
+    assert "refused" not in healthz(watching)[1]
 
 
 def test_a_link_on_the_way_to_the_file_is_watched(

@@ -9,6 +9,11 @@ There is one connection to each node, however many clients listen: it is opened 
 once for each name, and is kept open while there are any. A lost one is dialled again, and asks for all
 names anew; what is published in between is lost, as it is for every client of Redis whose connection breaks.
 
+When names move to other nodes, nothing is lost:
+
+    prepare   the new places confirm, beside the old ones -> the flow takes the ring, and publishes there
+    rehome    -> the old places are left when nobody has anything open that was asked before
+
 A channel has its place at the node that a key of the same name has, and is published only there. What is
 published anywhere has its place at all nodes: patterns, keyspace events by their kind, and everything under
 a distribution that chooses nodes by lot. So each message comes once.
@@ -29,7 +34,8 @@ from overlord.proxy.flow.listening import (
     ListenLink,
     Topic,
 )
-from overlord.proxy.flow.parts import Flow, Node
+from overlord.proxy.flow.parts import Client, Flow, Node
+from overlord.proxy.flow.pinned import Pinned
 from overlord.proxy.flow.pins import hold_more
 from overlord.wire.stream import ABORTING, FINISHING
 
@@ -88,8 +94,16 @@ class Channels:
         self.dial: Callable[[ListenLink], object] | None = None
         self.hang_up: Callable[[ListenLink], object] | None = None
         self.tell: Callable[[Node, int, str], object] | None = None
+        self._next: tuple[Ring, Sequence[Node]] | None = None
+        """The ring that is prepared, and its nodes; None without one."""
         self._preparing: set[Topic] = set()
         self._prepared: Callable[[], object] | None = None
+        self._preparing_since = 0.0
+        """When `sweep` first saw that something is being prepared; 0: it has not."""
+        self._earlier: list[Client] = []
+        """Who may have something open that it has published at a name's old place."""
+        self._moved: set[Topic] = set()
+        """What is still listened to at its old places because of them."""
 
     def nodes_of(
         self, kind: int, name: bytes, ring: Ring | None = None, nodes: Sequence[Node] | None = None
@@ -117,6 +131,8 @@ class Channels:
             topic = topics[name] = Topic(asking.kind, name)
             hold_more(TOPIC_COST + len(name))
             topic.nodes = self.nodes_of(asking.kind, name)
+            if self._next is not None:
+                topic.nodes = self._also(topic, *self._next)
         asking.topics[name] = topic
         topic.waiting[asking] = None
         for node in topic.nodes:
@@ -152,6 +168,7 @@ class Channels:
             del topics[topic.name]
             hold_more(-TOPIC_COST - len(topic.name))
             self._no_longer_prepared(topic)
+            self._moved.discard(topic)
             topic.nodes = ()
             self._leave_old_places(topic)
 
@@ -218,7 +235,10 @@ class Channels:
 
     def _confirmed(self, topic: Topic) -> None:
         self._no_longer_prepared(topic)
-        self._leave_old_places(topic)
+        if self._earlier:
+            self._moved.add(topic)
+        else:
+            self._leave_old_places(topic)
         for asking in list(topic.waiting):
             asking.arrived(topic)
 
@@ -270,10 +290,12 @@ class Channels:
 
     def sweep(self, now: float, read_timeout: float, write_timeout: float) -> None:
         """Look for nodes that are silent or stuck, and for connections that nobody needs any more."""
-        ping = self.flow.limits.subscription_ping
+        limits = self.flow.limits
+        self._look_whether_late(now, limits.subscription_move_timeout)
+        self._look_whether_left()
         for node, link in list(self.links.items()):
-            link.sweep_listening(now, read_timeout, write_timeout, ping)
-            if link.topics:
+            link.sweep_listening(now, read_timeout, write_timeout, limits.subscription_ping)
+            if self.are_at(node):
                 continue
             if link.state == DOWN:
                 self._give_up(link)
@@ -288,14 +310,17 @@ class Channels:
         """
         Have every name confirmed also where it will have its place on another ring.
 
-        `prepared()` is called once, perhaps at once: when the nodes have confirmed, or cannot be reached.
-        If the flow takes the ring then, and `rehome` is called, no message is lost: who publishes finds the
-        listeners at the old place before, and at the new one after it.
+        `prepared()` is called once, perhaps at once: when the nodes have confirmed, or cannot be reached, or
+        have not answered for `subscription_move_timeout`. If the flow takes the ring then, and `rehome` is
+        called, no message is lost: who publishes finds the listeners at the old place before, and at the new
+        one after it. Who prepares another ring does not wait for this one any more.
         """
+        self.wait_no_longer()
         self._prepared = prepared
+        self._next = (ring, nodes)
         for topic in self._all():
             new = self.nodes_of(topic.kind, topic.name, ring, nodes)
-            topic.nodes = tuple(dict.fromkeys((*topic.nodes, *new)))
+            topic.nodes = self._also(topic, ring, nodes)
             for node in new:
                 self._listen(topic, node)
             if not self.is_confirmed(topic) and all(self.links[n].state != DOWN for n in new):
@@ -306,11 +331,14 @@ class Channels:
         """
         Give every name its place on the ring that the flow has now.
 
-        A name whose node has changed is left at the old one when the new one has confirmed it; clients see
-        nothing of that. Connections to nodes that the flow has no more are closed when nothing is left there.
+        A name whose node has changed is left at the old one when the new one has confirmed it, and all that
+        may have been published at the old one is answered; clients see nothing of that. Connections to nodes
+        that the flow has no more are closed when nothing is left there.
         """
-        self._preparing.clear()
-        self._look_whether_prepared()
+        self._next = None
+        self.wait_no_longer()
+        if any(self.topics):
+            self._earlier = [each for each in self.flow.clients.values() if self._is_earlier(each)]
         for topic in self._all():
             topic.nodes = self.nodes_of(topic.kind, topic.name)
             for node in topic.nodes:
@@ -324,16 +352,52 @@ class Channels:
 
         A second one beside it would bring each message twice. Gives True if there was one.
         """
-        if (old.label, old.address) != (new.label, new.address) or old not in self.links:
+        if old.address != new.address or old not in self.links or new in self.links:
             return False
         link = self.links[new] = self.links.pop(old)
         link.belong_to(new)
         return True
 
     def are_at(self, node: Node) -> bool:
-        """Whether something is listened to at this node, or still to be left there."""
+        """Whether something is listened to at this node, or has been left and may still be told."""
         link = self.links.get(node)
-        return link is not None and bool(link.topics)
+        return link is not None and (bool(link.topics) or link.owes())
+
+    def _also(self, topic: Topic, ring: Ring, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """Where a topic has its place, and will have it on another ring."""
+        new = self.nodes_of(topic.kind, topic.name, ring, nodes)
+        return tuple(dict.fromkeys((*topic.nodes, *new)))
+
+    def _is_earlier(self, client: Client) -> bool:
+        """Whether what a client has asked before the ring changed may not have come to its end."""
+        pin = client.pin
+        if isinstance(pin, Pinned) and pin.link is not None:
+            return pin.ring is not self.flow.ring and not pin.waits_at_node
+        return client.is_settling()
+
+    def _look_whether_left(self) -> None:
+        """Leave the old places of what has moved, once nobody can have something open there."""
+        if self._earlier:
+            self._earlier = [client for client in self._earlier if self._is_earlier(client)]
+        if not self._earlier:
+            moved, self._moved = self._moved, set()
+            for topic in moved:
+                if self.is_confirmed(topic):
+                    self._leave_old_places(topic)
+
+    def _look_whether_late(self, now: float, timeout: float) -> None:
+        if self._prepared is None:
+            return
+        if self._preparing_since == 0.0:
+            self._preparing_since = now
+        elif now - self._preparing_since >= timeout:
+            self.flow.hit("subscription_move_timeout")
+            self.wait_no_longer()
+
+    def wait_no_longer(self) -> None:
+        """Whoever prepares a ring takes it as it is."""
+        self._preparing.clear()
+        self._look_whether_prepared()
 
     def _all(self) -> list[Topic]:
         return [topic for topics in self.topics for topic in topics.values()]
@@ -346,6 +410,7 @@ class Channels:
     def _look_whether_prepared(self) -> None:
         if not self._preparing and self._prepared is not None:
             prepared, self._prepared = self._prepared, None
+            self._preparing_since = 0.0
             prepared()
 
     # What metrics and PUBSUB say.

@@ -229,6 +229,10 @@ class Client(Stream):
         if self.pin is not None:
             self.pin.rehome()
 
+    def is_settling(self) -> bool:
+        """Whether something is open that was asked before the nodes, or their ring, have changed."""
+        return self.in_flight > 0 and (self.waits & SETTLING) != 0
+
     def has_unread(self) -> cython.bint:
         """Whether so much of what it was sent is unread that no more is taken from it."""
         return self.outgoing.size() >= self.unread_mark

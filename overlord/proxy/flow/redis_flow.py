@@ -15,6 +15,7 @@ from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.proxy.flow.parts import (
         FIRST_LATE,
@@ -31,6 +32,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.parts import (
         FIRST_LATE,
@@ -124,52 +126,63 @@ class RedisFlow(Flow):
     def change_limits(self, limits: Any) -> None:
         """Other bounds and commands hold from now on."""
         client: Client
+        old: CommandTable = self.table
         self.take_limits(limits)
         for client in self.clients.values():
+            if self.table is not old and client.last_row >= 0:
+                client.last_row = self.table.places.get(old.row(client.last_row).name, -1)
             client.take_limits()
 
-    def change_nodes(
-        self, ring: Ring, addresses: Sequence[tuple[str, str]], keeps: Container[str]
-    ) -> tuple[list[Node], list[Node]]:
+    def arrange(self, addresses: Sequence[tuple[str, str]], keeps: Container[str]) -> list[Node]:
+        """
+        The nodes of another configuration, for `change_nodes`, by their labels and addresses.
+
+        Those whose labels are in `keeps` are the ones that are there; nothing asks the others yet.
+        """
+        old = {node.label: node for node in self.nodes}
+        return [
+            old[label] if label in keeps else Node(self, index, label, address)
+            for index, (label, address) in enumerate(addresses)
+        ]
+
+    def change_nodes(self, ring: Ring, nodes: list[Node]) -> tuple[list[Node], list[Node]]:
         """
         Route by this ring, to these nodes, from now on.
 
-        Of those whose labels are in `keeps`, the links go on. Gives the new nodes, whose links are to be
-        opened, and those that are not used any more, whose links are to be closed once nothing is open on
-        them. What a client asks for next waits until all that it has asked for is answered.
+        Gives the new ones, whose links are to be opened, and those that are not used any more, whose links
+        are to be closed once nothing is open on them. What a client asks for next waits until all that it
+        has asked for is answered.
         """
         node: Node
         link: Link
         client: Client
-        old = {node.label: node for node in self.nodes}
+        old = set(self.nodes)
         speaks3 = False
         for node in self.nodes:
             speaks3 = speaks3 or len(node.links3) > 0
-        nodes: list = []
         came: list = []
-        for index, (label, address) in enumerate(addresses):
-            if label in keeps:
-                node = old.pop(label)
-                node.index = index
-            else:
-                node = Node(self, index, label, address)
-                node.links = self._new_links(node, 2)
-                if speaks3:
-                    node.links3 = self._new_links(node, 3)
-                came.append(node)
-            nodes.append(node)
+        for index, node in enumerate(nodes):
+            node.index = index
+            if node in old:
+                old.remove(node)
+                continue
+            node.links = self._new_links(node, 2)
+            if speaks3:
+                node.links3 = self._new_links(node, 3)
+            came.append(node)
+        gone = [node for node in self.nodes if node in old]
         self.ring, self.nodes = ring, nodes
         self._note_live()
         for client in self.clients.values():
             client.settle()
-        for node in old.values():
+        for node in gone:
             node.is_retired = True
             self.inherit(node)
             self.pins.retire(node)
             for link in node.links + node.links3:
                 let_go_on(link.waiters)
         let_go_on(self.protocol_waiters)
-        return came, list(old.values())
+        return came, gone
 
     def inherit(self, retired: Node) -> None:
         """Go on with the counters of a node that is retired: the node of the same label, or the cluster."""

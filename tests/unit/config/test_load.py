@@ -127,7 +127,7 @@ def test_one_table_instead_of_a_list() -> None:
 
     assert caught.value.problems == [
         "c.toml: there is no key 'x'",
-        "c.toml: clusters: must be a list of tables, each under [[clusters]], not {'name': 'a'}",
+        "c.toml: clusters: must be a list of tables, each under [[clusters]], not a table",
     ]
 
 
@@ -307,6 +307,7 @@ def text(value: str) -> str:
 
 @given(documents)
 @example({"clusters": [{"name": 10**30, "servers": [[[[[]]]]]}]})
+@example({"clusters": [{"rename_commands": {"\n": ""}}]})
 def test_anything_is_a_value_or_a_list_of_sentences(document: dict[str, Any]) -> None:
     """Whatever a file holds, its reader gets a value, or every problem on a line of its own."""
     source = "\n".join(f"{text(key)} = {toml(value)}" for key, value in document.items())

@@ -8,6 +8,11 @@ from twisted.logger import LogLevel
 from overlord.errors import CannotListen, StartFailed
 
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
+SUBSCRIBE = b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n"
+PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\nx\r\n"
+LISTENS = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+LEFT = b"*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n"
+HEARD = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n"
 
 
 @pytest.fixture
@@ -184,41 +189,6 @@ def test_stopping_ends_departures_too(make_service, clusters, apply, reactor, li
     assert reactor.getDelayedCalls() == []
 
 
-SUBSCRIBE = b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n"
-CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
-
-
-def test_a_node_that_is_gone_is_forgotten_with_what_clients_listened_to_there(
-    make_service, clusters, apply, reactor, listening, said
-):
-    """The look at all nodes failed for that, with a traceback in the log."""
-    more = "node_connections = 1\n"
-    service = make_service(more, servers=("127.0.0.1:1:1 a",))
-    service.startService()
-    reactor.accepts(0)
-    client = reactor.connects()
-    client.says(SUBSCRIBE)
-    old = reactor.accepts(-1)
-    old.says(CONFIRMED)
-    assert client.value() == CONFIRMED
-
-    apply(service, clusters(more, servers=("127.0.0.1:2:1 b",)))
-    new = next(
-        wire
-        for wire in [reactor.accepts(index) for index in range(2, reactor.dials())]
-        if b"SUBSCRIBE" in wire.value()
-    )
-    new.says(CONFIRMED)
-    old.says(CONFIRMED.replace(b"9\r\nsub", b"11\r\nunsub"))
-    for _ in range(10):
-        reactor.advance(0.1)
-
-    assert said.lines(LogLevel.critical) == []
-    assert old.is_closed
-    assert len(service._clusters[0].flow.channels.links) == 1
-    assert not client.is_closed
-
-
 def test_clients_of_the_last_cluster_get_an_error_for_a_silent_node(
     make_service, apply, reactor, listening
 ):
@@ -235,3 +205,155 @@ def test_clients_of_the_last_cluster_get_an_error_for_a_silent_node(
     assert client.value() == (
         b"-ERR node unavailable: no answer within 1 s; the command may have been executed\r\n"
     )
+
+
+@pytest.fixture
+def listened(make_service, reactor, listening):
+    """A proxy with a node and a subscriber: the service, both connections to the node, the subscriber."""
+    service = make_service("node_connections = 1\n", servers=("127.0.0.1:1:1 a",))
+    service.startService()
+    node, client = reactor.accepts(0), reactor.connects()
+    client.says(SUBSCRIBE)
+    channel = reactor.accepts()
+    assert channel.value() == SUBSCRIBE
+    channel.says(LISTENS)
+    assert client.value() == LISTENS
+    return service, node, channel, client
+
+
+@pytest.fixture
+def begin(clusters, reactor):
+    """Begins to have nodes served; gives a list that holds what came of it, once it is done."""
+
+    def begun(service, *servers, more=""):
+        outcome = []
+        configs = clusters("node_connections = 1\n" + more, servers=servers)
+        Deferred.fromCoroutine(service.apply(configs)).addBoth(outcome.append)
+        for _ in range(20):
+            reactor.advance(0)
+        return outcome
+
+    return begun
+
+
+def turns(reactor, seconds):
+    """Let the reactor run for so long."""
+    for _ in range(round(seconds * 20)):
+        reactor.advance(0.05)
+
+
+def test_subscriptions_are_at_the_new_node_before_anything_is_published_there(
+    listened, begin, reactor, said
+):
+    """And at the old one as long as anything may have been published there."""
+    service, old, channel, client = listened
+    publisher = reactor.connects()
+
+    outcome = begin(service, "127.0.0.1:2:1 b")
+    new_channel = reactor.accepts()
+    assert (new_channel.value(), outcome) == (SUBSCRIBE, [])
+    publisher.says(PUBLISH)
+    assert old.value() == PUBLISH
+    new_channel.says(LISTENS)
+    turns(reactor, 0.5)
+    assert len(outcome) == 1
+    new = reactor.accepts()
+    assert channel.value() == SUBSCRIBE
+    channel.says(HEARD)
+    old.says(b":1\r\n")
+    turns(reactor, 0.5)
+    assert channel.value().endswith(b"UNSUBSCRIBE\r\n$1\r\na\r\n")
+    assert not channel.is_closed
+    channel.says(LEFT)
+    turns(reactor, 0.5)
+    publisher.says(PUBLISH)
+    assert new.value() == PUBLISH
+    new_channel.says(HEARD)
+
+    assert client.value() == LISTENS + HEARD + HEARD
+    assert (old.is_closed, channel.is_closed) == (True, True)
+    turns(reactor, 0.5)
+    assert len(service._clusters[0].flow.channels.links) == 1
+    assert said.lines(LogLevel.critical, LogLevel.error) == []
+
+
+def test_a_new_node_that_says_nothing_holds_no_reload_up(listened, begin, reactor):
+    """Nor one that cannot be reached: `subscription_move_timeout`, and then it is so."""
+    service, _, _, client = listened
+
+    outcome = begin(service, "127.0.0.1:2:1 b", more="read_timeout = '1m'")
+    reactor.accepts()
+    turns(reactor, 0.8)
+    assert outcome == []
+    turns(reactor, 0.5)
+    assert len(outcome) == 1
+    assert service._clusters[0].flow.bound_hits == {"subscription_move_timeout": 1}
+
+    outcome = begin(service, "127.0.0.1:3:1 c", more="read_timeout = '1m'")
+    reactor.refuses(ConnectionRefusedError())
+    turns(reactor, 0.2)
+    assert len(outcome) == 1
+    assert not client.is_closed
+
+
+def test_a_proxy_that_stops_waits_for_no_subscription(listened, begin, reactor):
+    """The change is carried out as it is, and all is closed."""
+    service, old, channel, client = listened
+    outcome, done = begin(service, "127.0.0.1:2:1 b"), []
+    node = reactor.accepts()
+    assert outcome == []
+
+    service.stopService().addBoth(done.append)
+    turns(reactor, 0.3)
+
+    assert (len(outcome), done) == (1, [None])
+    assert all(wire.is_closed for wire in (old, channel, client, node))
+    assert reactor.getDelayedCalls() == []
+
+
+def test_a_second_change_waits_for_the_first(listened, begin, reactor):
+    """What came last is what is served, and the subscriber has one connection to it."""
+    service, _, _, client = listened
+
+    first, second = begin(service, "127.0.0.1:2:1 b"), begin(service, "127.0.0.1:3:1 c")
+    node = reactor.accepts()
+    node.says(LISTENS)
+    turns(reactor, 0.05)
+    assert (len(first), second) == (1, [])
+    reactor.accepts([port for _, port, *_ in reactor.tcpClients].index(3)).says(LISTENS)
+    turns(reactor, 0.5)
+
+    assert len(second) == 1
+    cluster = service._clusters[0]
+    assert [node.label for node in cluster.flow.nodes] == ["c"]
+    assert not client.is_closed
+
+
+def test_states_are_told_while_a_change_waits(listened, begin, reactor):
+    """Those of the nodes that serve; /clusters, metrics and INFO ask for them at any moment."""
+    service, *_ = listened
+
+    begin(service, "127.0.0.1:2:1 b", "127.0.0.1:3:1 c")
+    cluster = service._clusters[0]
+
+    assert [state.label for state in cluster.node_states()] == ["a"]
+    assert list(service.measurements())
+    client = reactor.connects()
+    assert b"# Server" in client.says(b"INFO\r\n")
+    turns(reactor, 1.5)
+    assert [state.label for state in cluster.node_states()] == ["b", "c"]
+
+
+def test_a_node_under_another_name_is_listened_to_once(listened, begin, reactor):
+    """Its connection goes on; a second one would bring each message twice."""
+    service, _, channel, client = listened
+
+    outcome = begin(service, "127.0.0.1:1:1 b")
+    turns(reactor, 0.2)
+
+    assert len(outcome) == 1
+    assert channel.value() == SUBSCRIBE
+    channel.says(HEARD)
+    assert client.value() == LISTENS + HEARD
+    turns(reactor, 0.2)
+    assert not channel.is_closed

@@ -51,6 +51,7 @@ class Limits:
     pin_idle_timeout: float = 60.0
     max_subscriptions: int = 10_000
     subscription_ping: float = 10.0
+    subscription_move_timeout: float = 1.0
     greet_nodes: bool = False
     node_username: str = ""
     node_password: str = ""
@@ -521,7 +522,8 @@ class World:
         """The configuration has these nodes from now on; the connections to some of them stay."""
         assert self.is_one_server
         ring = Ring([RingNode(label) for label in labels], "modula", "fnv1a_32", b"{}")
-        came, gone = self.flow.change_nodes(ring, [(label, "") for label in labels], keeps)
+        nodes = self.flow.arrange([(label, "") for label in labels], keeps)
+        came, gone = self.flow.change_nodes(ring, nodes)
         self.retired += gone
         for node in came:
             for link in [*node.links, *node.links3]:
