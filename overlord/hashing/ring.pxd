@@ -20,4 +20,8 @@ cdef class Ring:
     cdef unsigned char _closing
 
     cdef int node_of(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
+    cdef void _free(self) noexcept
+    cdef int _make_room(self, Py_ssize_t count) except -1
+    cdef int _index(self) except -1
+    cdef int _take_points_of(self, Ring whole) except -1
     cdef Py_ssize_t _first_at_or_above(self, uint32_t value) noexcept

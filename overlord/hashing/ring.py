@@ -19,7 +19,7 @@ import cython
 
 from overlord.errors import OverlordError
 from overlord.hashing.keyhash import Compat, method_number
-from overlord.hashing.points import Distribution, Point, RingNode, points_of
+from overlord.hashing.points import Distribution, Point, RingNode, digests, points_of
 
 if cython.compiled:
     from cython.cimports.libc.stdlib import free, malloc
@@ -90,29 +90,31 @@ class Ring:
     if cython.compiled:
 
         def __dealloc__(self) -> None:
+            self._free()
+
+        def _free(self) -> None:
             free(self._values)
             free(self._owners)
             free(self._firsts)
             free(self._nearest)
 
     def _keep(self, points: list[Point]) -> None:
-        """
-        Copy the points to where a lookup finds them without a detour.
+        """Copy the points to where a lookup finds them without a detour."""
+        self._make_room(len(points))
+        for number, (value, owner) in enumerate(points):
+            self._values[number] = value
+            self._owners[number] = owner
+        self._index()
 
-        `_firsts` cuts the hashes into parts of equal size, at least as many as there are points, and
-        tells for each where its points begin. So a lookup looks at one or two points, however many there
-        are: with 4 nodes it takes a third of the time that a search through all points takes.
-
-        `_nearest` has for each part the first point that any of its hashes may belong to: the value above,
-        the owner in the low 32 bits. It answers most lookups by itself, which matters where a ring has so
-        many points that each further look is a miss of the processor's cache (64 nodes: bench nodes-64).
-        """
-        bits = max(len(points).bit_length(), 1)
-        parts = 1 << bits
-        self._count = len(points)
+    def _make_room(self, count: cython.Py_ssize_t) -> cython.int:
+        """Have arrays for so many points; those of before are gone."""
+        bits: cython.int = max(count.bit_length(), 1)
+        parts: cython.Py_ssize_t = 1 << bits
+        self._count = count
         self._shift = 32 - bits
         if cython.compiled:
-            room: cython.size_t = len(points)
+            self._free()
+            room: cython.size_t = count
             self._values = cython.cast(cython.p_uint, malloc(room * cython.sizeof(cython.uint)))
             self._owners = cython.cast(cython.p_int, malloc(room * cython.sizeof(cython.int)))
             room = parts + 1
@@ -123,29 +125,99 @@ class Ring:
             )
             if not (self._firsts and self._nearest):
                 raise MemoryError
-            if points and not (self._values and self._owners):
+            if count and not (self._values and self._owners):
                 raise MemoryError
         else:
-            self._values = [0] * len(points)
-            self._owners = [0] * len(points)
+            self._values = [0] * count
+            self._owners = [0] * count
             self._firsts = [0] * (parts + 1)
             self._nearest = [0] * parts
-        for number, (value, owner) in enumerate(points):
-            self._values[number] = value
-            self._owners[number] = owner
-        around = (HASH_SPACE - 1, points[0][1]) if points else (0, 0)
-        number = 0
+        return 0
+
+    def _index(self) -> cython.int:
+        """
+        Note where a lookup is to begin.
+
+        `_firsts` cuts the hashes into parts of equal size, at least as many as there are points, and
+        tells for each where its points begin. So a lookup looks at one or two points, however many there
+        are: with 4 nodes it takes a third of the time that a search through all points takes.
+
+        `_nearest` has for each part the first point that any of its hashes may belong to: the value above,
+        the owner in the low 32 bits. It answers most lookups by itself, which matters where a ring has so
+        many points that each further look is a miss of the processor's cache (64 nodes: bench nodes-64).
+        """
+        count: cython.Py_ssize_t = self._count
+        parts: cython.Py_ssize_t = 1 << (32 - self._shift)
+        part: cython.Py_ssize_t
+        begin: cython.longlong
+        number: cython.Py_ssize_t = 0
+        value: cython.ulonglong
+        owner: cython.ulonglong
         for part in range(parts + 1):
-            while number < len(points) and points[number][0] < part << self._shift:
+            begin = part << self._shift
+            while number < count and self._values[number] < begin:
                 number += 1
             self._firsts[part] = number
-            if part < parts and points:
-                value, owner = points[number] if number < len(points) else around
+            if part < parts and count:
+                if number < count:
+                    value = self._values[number]
+                    owner = self._owners[number]
+                else:  # around to the first point
+                    value = HASH_SPACE - 1
+                    owner = self._owners[0]
                 self._nearest[part] = (value << 32) | owner
+        return 0
 
     def without(self, ejected: Collection[int]) -> Ring:
         """The ring of the same nodes without these, which keep their indices."""
-        return Ring(self.nodes, *self._made_of, ejected)
+        live = tuple(index for index in range(len(self.nodes)) if index not in ejected)
+        if not self._keeps_points_of(live):
+            return Ring(self.nodes, *self._made_of, ejected)
+        ring: Ring = Ring((), *self._made_of)
+        ring.nodes = self.nodes
+        ring.live = live
+        ring._take_points_of(self)
+        return ring
+
+    def _keeps_points_of(self, live: tuple[int, ...]) -> cython.bint:
+        """
+        Whether these nodes alone would stand where they stand now, as nodes of equal weight do.
+
+        Then their ring need not be made anew, which takes half a second for 2,000 nodes: too long for whoever
+        is served while nodes fail.
+        """
+        distribution, compat = self._made_of[0], self._made_of[3]
+        if distribution != "ketama" or len(self.live) != len(self.nodes):
+            return False
+        weights = [node.weight for node in self.nodes]
+        left = [weights[index] for index in live]
+        before, after = sum(weights), sum(left)
+        return all(
+            digests(weight, before, len(weights), compat)
+            == digests(weight, after, len(left), compat)
+            for weight in set(left)
+        )
+
+    def _take_points_of(self, whole: Ring) -> cython.int:
+        """Have those points of another ring that belong to our live nodes."""
+        is_live = bytearray(len(self.nodes))
+        count: cython.Py_ssize_t = 0
+        number: cython.Py_ssize_t
+        owner: cython.Py_ssize_t
+        for index in self.live:
+            is_live[index] = 1
+        for number in range(whole._count):
+            owner = whole._owners[number]
+            count += is_live[owner]
+        self._make_room(count)
+        count = 0
+        for number in range(whole._count):
+            owner = whole._owners[number]
+            if is_live[owner]:
+                self._values[count] = whole._values[number]
+                self._owners[count] = whole._owners[number]
+                count += 1
+        return self._index()
 
     def node_of_key(self, key: bytes) -> int:
         """The index of the node to which this key belongs; -1 if there is none."""

@@ -15,6 +15,7 @@ from overlord.proxy.flow.requests import RedisClient
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
+    from cython.cimports.overlord.proxy.flow.commands import CommandTable
     from cython.cimports.overlord.proxy.flow.latencies import Latencies
     from cython.cimports.overlord.proxy.flow.parts import (
         FIRST_LATE,
@@ -31,6 +32,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import Outbox
 else:
     from overlord.hashing.ring import Ring
+    from overlord.proxy.flow.commands import CommandTable
     from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.parts import (
         FIRST_LATE,
@@ -124,8 +126,11 @@ class RedisFlow(Flow):
     def change_limits(self, limits: Any) -> None:
         """Other bounds and commands hold from now on."""
         client: Client
+        old: CommandTable = self.table
         self.take_limits(limits)
         for client in self.clients.values():
+            if self.table is not old and client.last_row >= 0:
+                client.last_row = self.table.places.get(old.row(client.last_row).name, -1)
             client.take_limits()
 
     def arrange(self, addresses: Sequence[tuple[str, str]], keeps: Container[str]) -> list[Node]:

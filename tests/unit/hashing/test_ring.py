@@ -2,12 +2,14 @@
 
 from bisect import bisect_left
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import example, given, strategies as st
 
 from overlord.errors import OverlordError
 from overlord.hashing import HASH_METHODS, Ring, RingNode, key_hash
+from overlord.hashing.keyhash import Compat
 from overlord.hashing.points import points_of
 
 THREE = [RingNode("", "127.0.0.1", port) for port in (6379, 6380, 6381)]
@@ -287,6 +289,22 @@ def test_without_some_nodes_it_is_the_ring_of_the_others(
     assert [ring.node_of_key(key) for key in keys] == [left[alone.node_of_key(key)] for key in keys]
     assert [ring.shares()[index] for index in left] == alone.shares()
     assert sum(ring.shares()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("compat", ["overlord", "twemproxy"])
+@pytest.mark.parametrize("count", [1, 5, 24, 25, 26, 60])
+def test_without_some_nodes_of_equal_weight_all_points_are_those_of_the_others(
+    count: int, compat: Compat
+) -> None:
+    """They are taken from the ring that there is, unless rounding gives a node more or fewer of them."""
+    nodes = nodes_with([3] * count)
+    whole = Ring(nodes, compat=compat)
+    for size in range(min(count, 4) + 1):
+        out = set(Random(size).sample(range(count), size))
+        alone = Ring(nodes, compat=compat, without=out)
+
+        assert whole.without(out).points() == alone.points()
+        assert whole.without(out).shares() == alone.shares()
 
 
 def test_ketama_without_a_node_moves_its_keys_only() -> None:

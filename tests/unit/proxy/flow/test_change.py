@@ -189,3 +189,16 @@ def test_bounds_change_for_clients_that_are_there() -> None:
     customer.closed = True
     customer.stream.receive(b"*2\r\n$3\r\nGET\r\n$101\r\n")
     assert customer.stream.reason == "protocol error"
+
+
+def test_the_last_command_of_a_client_keeps_its_name_when_commands_are_taken_away() -> None:
+    """CLIENT LIST named another command, or failed and cost whoever asked the connection."""
+    world, customer = world_of_two()
+    customer.stream.receive(command([b"ZUNIONSTORE", b"a", b"1", b"a"]))
+    named = ["zunionstore"]
+    for gone in ("GET", "ZUNIONSTORE"):
+        world.flow.change_limits(Limits(rename_commands={gone: ""}))
+        row = customer.stream.last_row
+        named.append(world.flow.table.row(row).fullname if row >= 0 else None)
+
+    assert named == ["zunionstore", "zunionstore", None]
