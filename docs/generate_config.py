@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import attrs
 
-from overlord.config import ClusterConfig, ProxyConfig, ProxyTable, ServerConfig
+from overlord.config import ClusterConfig, ProxyConfig, ProxyTable
 from overlord.config.units import (
     Between,
     Bytes,
@@ -108,8 +108,10 @@ def takes(type_: Any) -> str:
         bounds = next(note for note in notes if isinstance(note, Between))
         kind = {Seconds: "a duration", Bytes: "a size"}.get(number, "a whole number")
         return f"{kind} from {shown(number, bounds.low)} to {shown(number, bounds.high)}"
-    if type_ == tuple[ServerConfig, ...]:
+    if get_origin(type_) is tuple:
         return "a list of texts"
+    if get_origin(type_) is dict:
+        return "a table of texts"
     return "true or false" if type_ is bool else "a text"
 
 
@@ -118,6 +120,8 @@ def default(field: "attrs.Attribute[Any]") -> str:
     value = field.default
     if value is attrs.NOTHING:
         return "required"
+    if get_origin(field.type) in (tuple, dict):
+        return "empty by default"
     if isinstance(value, bool):
         return f"`{str(value).lower()}` by default"
     if isinstance(value, str):

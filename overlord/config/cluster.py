@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from attrs import asdict, evolve, field, frozen
 
 from overlord.config.address import Address, TcpAddress, tcp_address, unix_address
-from overlord.config.login import OF_CLIENTS, OF_NODES, password_from
+from overlord.config.login import OF_CLIENTS, OF_NODES, password_from, shared_files
 from overlord.config.problem import Problem
 from overlord.config.server import ServerConfig
 from overlord.config.units import (
@@ -505,6 +505,7 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
             " connects can read and change everything (password_file, or listen on 127.0.0.1)"
         )
         yield Problem(f"{where}.listen_addr", what)
+    yield from shared_files(asdict(cluster, recurse=False), where)
 
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:

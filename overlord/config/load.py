@@ -1,6 +1,7 @@
 """Files -> what they configure, or all that is wrong with them."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -90,6 +91,7 @@ def proxy_from_text(text: str, source: str = "proxy.toml") -> Loaded[ProxyConfig
     known = [*keys_of(ProxyConfig), *upstream.PROXY_FILE_KEYS]
     document, found = folded(_tables_of(text, source), known, "")
     document, warnings = upstream.without_meaningless(document, upstream.PROXY_FILE_KEYS, "")
+    found += _misplaced(document)
     if isinstance(document.get("proxy"), dict):
         table, twice = folded(document["proxy"], keys_of(ProxyTable), "proxy")
         document["proxy"], changed = upstream.proxy_in_our_words(table)
@@ -101,6 +103,19 @@ def proxy_from_text(text: str, source: str = "proxy.toml") -> Loaded[ProxyConfig
     if found:
         raise _error(found, source)
     return Loaded(config, _lines(warnings, source), source)
+
+
+def _misplaced(document: Table) -> Iterator[Problem]:
+    """Take keys out that stand before [proxy] and belong into it, or the other way round; and say so."""
+    outer, inner = keys_of(ProxyConfig), keys_of(ProxyTable)
+    table = document.get("proxy")
+    for key in [each for each in document if each not in outer and each.lower() in inner]:
+        del document[key]
+        yield Problem(key, "belongs into the table [proxy], below that line")
+    if isinstance(table, dict):
+        for key in [each for each in table if each not in inner and each.lower() in outer]:
+            del table[key]
+            yield Problem(f"proxy.{key}", "belongs before the table [proxy], above that line")
 
 
 def check_together(clusters: Loaded[tuple[ClusterConfig, ...]], proxy: Loaded[ProxyConfig]) -> None:

@@ -6,8 +6,10 @@ No message shows any of it.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from attrs import frozen
 
@@ -64,6 +66,20 @@ def password_from(
     return Secret(password), found
 
 
+def shared_files(values: Mapping[str, str], where: str) -> Iterator[Problem]:
+    """Which of the files that hold passwords every user of this machine can read."""
+    for key in (OF_NODES.file, OF_CLIENTS.file):
+        if not values[key]:
+            continue
+        try:
+            mode = Path(values[key]).stat().st_mode
+        except OSError:  # it was there a moment ago
+            continue
+        if mode & stat.S_IROTH:
+            what = f"{shown(values[key])} can be read by every user of this machine (chmod o= it)"
+            yield Problem(f"{where}.{key}", what)
+
+
 def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:
     for other in others:
         yield Problem(
@@ -73,7 +89,7 @@ def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:
 
 def _in_file(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"must be the absolute path of a file, not {shown(path)}")
+        raise ValueError("must be the absolute path of a file, from / on")
     try:
         with open(path, "rb", opener=_without_waiting) as file:  # a Path has no opener
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -94,6 +110,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _in_environment(variable: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):  # perhaps the password itself
+        raise ValueError("must be the name of a variable, such as USERS_PASSWORD")
     password = os.environ.get(variable, "")
     if not password:
         raise ValueError(

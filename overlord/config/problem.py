@@ -3,6 +3,7 @@
 import difflib
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 from attrs import frozen
 
@@ -44,6 +45,9 @@ class _Short(reprlib.Repr):
 
     def repr_int(self, x: int, level: int) -> str:
         return repr(x) if abs(x) < 10**20 else f"a number of {x.bit_length()} bits"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return "a table"  # it may hold a password
 
     def repr_bool(self, x: bool, level: int) -> str:
         return "true" if x else "false"

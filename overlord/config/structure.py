@@ -136,6 +136,24 @@ def _items(type_: Any, converter: Converter) -> Hook:
     return hook
 
 
+def _texts(_: Any, converter: Converter) -> Hook:
+    """The hook of a table of texts under names that its author chose."""
+    read = converter.get_structure_hook(str)
+
+    def hook(value: object, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a table in {{...}}, not {shown(value)}")  # noqa: TRY004  # reported
+        found = {}
+        for name, text in value.items():
+            try:
+                found[name] = read(text, str)
+            except ValueError as error:
+                raise ValueError(f"{shown(name)} {error}") from None
+        return found
+
+    return hook
+
+
 def _subtable(cls: Any, converter: Converter) -> Hook:
     """The hook of a table inside a table."""
     read = converter.gen_structure_attrs_fromdict(cls)
@@ -152,6 +170,10 @@ def _is_tuple(type_: Any) -> bool:
     return get_origin(type_) is tuple
 
 
+def _is_table_of_texts(type_: Any) -> bool:
+    return get_origin(type_) is dict
+
+
 def _is_choice(type_: Any) -> bool:
     return get_origin(type_) is Literal
 
@@ -166,6 +188,7 @@ def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook_factory(attrs.has, _subtable)
     converter.register_structure_hook_factory(_is_tuple, _items)
+    converter.register_structure_hook_factory(_is_table_of_texts, _texts)
     converter.register_structure_hook_factory(_is_choice, _one_of)
     converter.register_structure_hook_factory(_is_range, _between)
     hooks: dict[Any, Hook] = {

@@ -30,6 +30,9 @@ else:
 HASH_SPACE = 2**32
 """How many hashes there are."""
 
+CRC32_SPACE = 2**15
+"""How many hashes there are of "crc32": twemproxy and overlord keep 15 bits of it."""
+
 
 @cython.final
 @cython.cclass
@@ -276,6 +279,7 @@ class Ring:
     def shares(self) -> list[float]:
         """For each node, the part of all hashes (with random: of all requests) that it takes."""
         taken = [0] * len(self.nodes)
+        space: cython.longlong = CRC32_SPACE if self._made_of[1] == "crc32" else HASH_SPACE
         below: cython.longlong = 0
         value: cython.longlong
         owner: cython.Py_ssize_t
@@ -283,10 +287,12 @@ class Ring:
         for i in range(self._count):
             value = self._values[i]
             owner = self._owners[i]
+            if not self._divisor and value > space:
+                value = space
             taken[owner] += value - below
             below = value
         if self._count and not self._divisor:
             # Hash 0 belongs to the first point, and what lies beyond the last one does, too.
             owner = self._owners[0]
-            taken[owner] += HASH_SPACE - below
-        return [part / (self._divisor or HASH_SPACE) for part in taken]
+            taken[owner] += space - below
+        return [part / (self._divisor or space) for part in taken]

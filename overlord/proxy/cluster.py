@@ -209,6 +209,12 @@ class Cluster:
             for index, node in enumerate(self.flow.nodes)
         ]
 
+    def is_usable(self, node: Node) -> bool:
+        """Whether requests that are sent to it may be answered."""
+        return self.health.standings.is_in_order(node.label) and any(
+            link.is_ready() for link in node.links
+        )
+
     def _shares(self) -> list[float]:
         """The part of the keys that each node has. It takes a look at every point, so it is kept."""
         ring = self.flow.ring
@@ -220,9 +226,13 @@ class Cluster:
         is_up = any(link.is_ready() for link in node.links)
         state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
         trouble = node.login_refused or ("" if is_up else node.trouble)
-        standing = self.health.standings.all[node.label]
+        standings = self.health.standings
+        standing = standings.all[node.label]
         if standing.is_out:
-            state, trouble = "ejected", standing.why
+            refused = node.login_refused
+            state, trouble = "ejected", f"login refused: {refused}" if refused else standing.why
+        elif state == "up" and not standings.is_in_order(node.label):
+            state, trouble = "down", standing.why
         moments = [moment for moment in (changed, standing.changed) if moment is not None]
         return NodeState(
             node.label,

@@ -8,7 +8,7 @@ from attrs import frozen
 
 Standing = Literal["up", "down", "ejected", "login refused"]
 """
-Whether a node serves: it does; no connection to it is ready; its keys are with the others for now; it does
+Whether a node serves: it does; no connection to it is ready, or it answers no pings; its keys are with the others for now; it does
 not let us in.
 """
 

@@ -88,12 +88,15 @@ class Overview:
 
 def is_ready(cluster: Cluster) -> bool:
     """Whether requests can be sent to one of its nodes."""
-    return any(link.is_ready() for node in cluster.flow.nodes for link in node.links)
+    return any(cluster.is_usable(node) for node in cluster.flow.nodes)
 
 
 def _troubles(cluster: Cluster) -> Iterable[str]:
     if not is_ready(cluster):
-        said = {node.trouble for node in cluster.flow.nodes}
+        said = {
+            f"login refused: {state.trouble}" if state.state == "login refused" else state.trouble
+            for state in cluster.node_states()
+        }
         why = "; ".join(sorted(said)[:3]) or "it has none"
         yield f"cluster {cluster.config.name!r} has no usable node: {why}"
 

@@ -193,9 +193,12 @@ class Pool:
 
     def _look(self) -> None:
         """A link has changed: say so if the node has come or gone with it, or lets us in no more."""
-        self.is_up = any(link.is_ready() for link in self._redialers if link.protocol == 2)
+        links = [link for link in self._redialers if link.protocol == 2]
+        self.is_up = any(link.is_ready() for link in links)
         if not self._redialers or self.is_retired:  # no news about what we end ourselves
             return
+        if self._was_up is None and not self.is_up and not any(link.dials_failed for link in links):
+            return  # a link that speaks RESP3 was faster: how the others fare is to be seen
         node = next(iter(self._redialers)).node
         refused = node.login_refused
         if self.is_up == self._was_up and refused == self._was_refused:

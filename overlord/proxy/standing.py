@@ -108,6 +108,12 @@ class Standings:
         standing.why = why
         return self._eject(standing, now)
 
+    def is_in_order(self, name: str) -> bool:
+        """Whether the node has its keys, and answers probes as far as they count."""
+        standing = self.all[name]
+        limit = self.rules.ping_limit
+        return not standing.is_out and not 0 < limit <= standing.pings_failed
+
     def wait(self, name: str) -> float:
         """Seconds until the node is to be probed again."""
         standing = self.all[name]

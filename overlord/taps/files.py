@@ -19,6 +19,9 @@ from overlord.errors import ConfigError
 
 T = TypeVar("T")
 
+LOOKS_WITHOUT_FILE = 10
+"""A file that is away in so many looks is gone; one that is back before was only put aside."""
+
 
 @frozen
 class Files:
@@ -87,18 +90,25 @@ class FileWatch:
 
     It is looked at by its path from time to time, so it makes no difference whether an editor writes into
     it or puts another one in its place, or whether a link on the way there changes, as Kubernetes does; and
-    other files of the folder do not matter. A file that is gone for a moment is waited for.
+    other files of the folder do not matter. A file that is away for a moment is waited for; one that
+    is gone has changed.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._told = self._seen = _mark(path)
+        self._looks_without = 0
 
     def has_changed(self) -> bool:
         """Whether it is another one than when it was last told, and has not changed since the last look."""
         mark = _mark(self._path)
         is_at_rest, self._seen = mark == self._seen, mark
-        if mark is None or not is_at_rest or mark == self._told:
+        if mark is None:
+            self._looks_without += 1
+            is_at_rest = self._looks_without >= LOOKS_WITHOUT_FILE
+        else:
+            self._looks_without = 0
+        if not is_at_rest or mark == self._told:
             return False
         self._told = mark
         return True

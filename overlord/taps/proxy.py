@@ -29,7 +29,7 @@ from overlord.taps.daemon import Daemon, keep_hangups, tell
 from overlord.taps.files import Files, FileWatch, Reader
 from overlord.taps.reload import Reload
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatBounds, StatService
+from overlord.telemetry.exposition import StatBounds, StatService, open_to_all
 from overlord.telemetry.metrics import Measurement, Numbers
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ TITLE = "overlord-proxy"
 
 DEFAULT_LOG = "twistd.log"
 """Where a daemon logs that was not told where, as twistd has it."""
+
+DEFAULT_PIDFILE = "twistd.pid"
+"""Where twistd notes down its number when nobody says where."""
 
 HELP = """\
 Signals:
@@ -289,7 +292,7 @@ class Options(usage.Options):
             self._load(flags)
         except ConfigError as error:
             refuse(error.problems)
-        wrong = trial.problems(listeners(self.clusters, self.stat)) + self._unwritable_log()
+        wrong = trial.problems(listeners(self.clusters, self.stat)) + self._unwritable_files()
         if self["test"]:
             self._report(wrong)
         if wrong:
@@ -351,17 +354,22 @@ class Options(usage.Options):
         is_verbose = self.proxy.debug or self.proxy.log_vl > 0
         return logs.observer(self.proxy.proxy.log_format, tuple(sinks), is_verbose=is_verbose)
 
-    def _unwritable_log(self) -> list[str]:
-        path = self.log_path()
-        if path is None:
-            return []
-        if not path.parent.is_dir():
-            return [f"cannot write the log {path}: there is no folder {path.parent}"]
-        if path.is_dir():
-            return [f"cannot write the log {path}: it is a folder"]
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            return [f"cannot write the log {path}: this user may not"]
-        return []
+    def _unwritable_files(self) -> list[str]:
+        """A sentence for the log, and for the pidfile, if it cannot be written."""
+        wanted = {"log": self.log_path(), "pidfile": self._pidfile()}
+        return [
+            f"cannot write the {what} {path}: {why}"
+            for what, path in wanted.items()
+            if path is not None and (why := _why_unwritable(path))
+        ]
+
+    def _pidfile(self) -> Path | None:
+        """Where twistd would write its pidfile, as far as that is to be looked at."""
+        name = self.twistd.get("pidfile")
+        # Whoever tests in some folder does not mean to start there.
+        if not name or self.twistd.get("chroot") or (self["test"] and name == DEFAULT_PIDFILE):
+            return None
+        return Path(self.twistd.get("rundir") or ".").absolute() / str(name)
 
     def _report(self, wrong: list[str]) -> NoReturn:
         """Say what would be served, and what stands in the way."""
@@ -370,6 +378,8 @@ class Options(usage.Options):
         for cluster in self.clusters:
             say(described(cluster))
         if self.stat is not None:
+            if self.stat.is_open:
+                tell(TITLE, f"warning: {open_to_all(self.stat)}")
             has_numbers = self.proxy.proxy.use_metrics
             what = "numbers: http://{}/metrics" if has_numbers else "health: http://{}/healthz"
             say(what.format(self.stat))
@@ -378,6 +388,17 @@ class Options(usage.Options):
         if self.clusters:
             say("all of this can be served")
         raise SystemExit(0)
+
+
+def _why_unwritable(path: Path) -> str:
+    """Why this user cannot write a file there; empty if nothing is in the way."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    if path.is_dir():
+        return "it is a folder"
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        return "this user may not"
+    return ""
 
 
 def say(text: str) -> None:

@@ -21,6 +21,9 @@ from overlord.telemetry.metrics import Measurement
 
 RESULTS = ("applied", "refused", "unchanged")
 
+NO_CLUSTERS = "the cluster file has no [[clusters]]: stop the proxy if nothing is to be served"
+"""Somebody is rather about to write the file, or has lost it, than wants all clients thrown out."""
+
 
 class Change(Contract):
     """What was changed."""
@@ -42,7 +45,7 @@ class Reload(Service):
     Reads the files again when it is asked to, or when the cluster file has changed, and has them served.
 
     One reload at a time: who asks during one gets one more, however many ask. Files with mistakes change
-    nothing, which the log, the metrics and `remark` say.
+    nothing, which the log, the metrics and `remark` say; so does a file without a cluster.
     """
 
     read: Callable[[], Files]
@@ -121,6 +124,8 @@ class Reload(Service):
         began = self.reactor.seconds()
         try:
             files = await in_thread(self.reactor, self.read)
+            if self.served.clusters and not files.clusters:
+                raise ConfigError([NO_CLUSTERS])  # noqa: TRY301  # told as any mistake is
             change = await self.apply(files.clusters)
         except ConfigError as error:
             self._refuse(error.problems)

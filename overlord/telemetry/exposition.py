@@ -164,12 +164,7 @@ class StatService(Service):
         else:
             self.log.info("numbers are at http://{address}/metrics", address=str(self.bound))
         if self.address.is_open:
-            self.log.warn(
-                "everybody who reaches {address} can read what is there, there is no password"
-                " (stat = '127.0.0.1:{port}' is for this machine only)",
-                address=str(self.address),
-                port=self.address.port,
-            )
+            self.log.warn("{warning}", warning=open_to_all(self.address))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -236,6 +231,14 @@ class StatService(Service):
     async def _more(self, more: More, _: Request) -> Answer:
         content_type, text = await more(Breath(self.reactor))
         return 200, content_type, text.encode("utf-8", "backslashreplace")
+
+
+def open_to_all(address: Address) -> str:
+    """What to say about an address that others than this machine can reach."""
+    return (
+        f"everybody who reaches {address} can read what is there, there is no password"
+        f" (stat = '127.0.0.1:{address.port}' is for this machine only)"
+    )
 
 
 def links(*, has_numbers: bool) -> Mapping[str, str]:

@@ -227,6 +227,24 @@ def test_d11_it_listens_where_it_is_told_to_and_nowhere_else(proxy: OverlordProx
     assert listening(proxy.pid) == {proxy.address, ("127.0.0.1", proxy.stat_port)}
 
 
+@pytest.mark.parametrize(("more", "is_said"), [({}, True), ({"password": "a-long-one"}, False)])
+def test_d11_an_open_address_without_a_password_is_a_warning(
+    more: dict[str, str], is_said: bool, servers: list[RedisServer], transport: str
+) -> None:
+    """Memcached was open to everybody without a word: the log of each start says what that means."""
+    proxy = OverlordProxy([servers[0].address], transport=transport, **more)
+    proxy.settings["listen_addr"] = f"0.0.0.0:{proxy.port}"
+    try:
+        log = proxy.start().log()
+    finally:
+        proxy.dispose()
+
+    said = (
+        "other machines may reach, and there is no password: whoever connects can read and change"
+    )
+    assert (said in log) == is_said
+
+
 def test_d11_the_examples_listen_on_loopback() -> None:
     """Who starts one as it is, or makes a file of his own from it, is not on the network by that."""
     examples = [path for path in (ROOT / "conf").glob("*.toml") if path.name != "proxy.toml"]

@@ -503,6 +503,24 @@ def test_the_file_is_watched(
     assert results(watching) == {"applied": 1, "refused": 0, "unchanged": 0}
 
 
+def test_a_file_that_is_emptied_before_it_is_written_ends_nothing(
+    watching: OverlordProxy, connect: Connect
+) -> None:
+    """Whoever took longer than two looks for that lost all clusters, and all their clients."""
+    client = connect(watching)
+    path = watching.folder / "cluster.toml"
+
+    path.write_text("")
+    wait_for(lambda: results(watching)["refused"] == 1, "it is refused")
+    assert "has no [[clusters]]" in healthz(watching)[1]
+    assert client.call("PING") == Status(b"PONG")
+
+    path.write_text(_text(watching, 1))
+    wait_for(lambda: results(watching)["applied"] == 1, "it is served")
+    assert client.call("PING") == Status(b"PONG")
+    assert "refused" not in healthz(watching)[1]
+
+
 def test_a_link_on_the_way_to_the_file_is_watched(
     start_proxy: Start, servers: list[RedisServer]
 ) -> None:

@@ -182,7 +182,7 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
         ("max_inline", "63", "max_inline: must be from 64B to 16MiB, not 63"),
         ("max_arg_size", '"5GiB"', "max_arg_size: must be from 64B to 4GiB, not '5GiB'"),
         ("servers", '"h:1:1"', "servers: must be a list in [...], not 'h:1:1'"),
-        ("servers", '{ a = "h:1:1" }', "servers: must be a list in [...], not {'a': 'h:1:1'}"),
+        ("servers", '{ a = "h:1:1" }', "servers: must be a list in [...], not a table"),
         (
             "servers",
             "[]",
@@ -208,6 +208,16 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
             "cache_type",
             '"memcache"',
             "cache_type: must be 'redis': 'memcache' is not served by this version",
+        ),
+        (
+            "rename_commands",
+            '["KEYS"]',
+            "rename_commands: must be a table in {...}, not ['KEYS']",
+        ),
+        (
+            "rename_commands",
+            "{ KEYS = 1 }",
+            "rename_commands: 'KEYS' must be a text in quotes, not 1",
         ),
         (
             "max_args",

@@ -127,7 +127,7 @@ def test_one_table_instead_of_a_list() -> None:
 
     assert caught.value.problems == [
         "c.toml: there is no key 'x'",
-        "c.toml: clusters: must be a list of tables, each under [[clusters]], not {'name': 'a'}",
+        "c.toml: clusters: must be a list of tables, each under [[clusters]], not a table",
     ]
 
 

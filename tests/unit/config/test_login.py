@@ -77,6 +77,20 @@ def test_a_password_that_is_no_text_keeps_its_bytes(tmp_path: Path) -> None:
     assert password.encode(errors="surrogateescape") == b"\xff\xfe"
 
 
+@pytest.mark.parametrize("key", ["node_password_file", "password_file"])
+@pytest.mark.parametrize(("mode", "is_shared"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_everybody_can_read_is_a_warning(
+    key: str, mode: int, is_shared: bool, secret_file: Path
+) -> None:
+    """It can be served, and a group is somebody's choice."""
+    secret_file.chmod(mode)
+
+    warnings = clusters_from_text(f'{TABLE}{key} = "{secret_file}"\n', "c.toml").warnings
+
+    said = f"c.toml: clusters[0].{key}: '{secret_file}' can be read by every user of this machine (chmod o= it)"
+    assert warnings == ((said,) if is_shared else ())
+
+
 def test_a_changed_file_is_another_cluster(secret_file: Path) -> None:
     """So a reload sees that there is something to be done."""
     before = read(node_password_file=str(secret_file))
@@ -108,8 +122,36 @@ def test_the_old_name_is_a_source_too() -> None:
 def test_a_file_has_to_be_found_wherever_we_are() -> None:
     """A daemon changes its folder."""
     assert wrong(password_file="secret") == [
-        "password_file: must be the absolute path of a file, not 'secret'"
+        "password_file: must be the absolute path of a file, from / on"
     ]
+
+
+def test_a_password_behind_the_wrong_key_is_not_shown() -> None:
+    """Mistakes are in the log, and in what /healthz says to everybody."""
+    assert wrong(password_file=SECRET) == [
+        "password_file: must be the absolute path of a file, from / on"
+    ]
+    assert wrong(password_env=SECRET) == [
+        "password_env: must be the name of a variable, such as USERS_PASSWORD"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[clusters]\npassword = "{SECRET}"',
+        f'[clusters.users]\npassword = "{SECRET}"',
+        f'clusters = [[{{ password = "{SECRET}" }}]]',
+        f'[[clusters]]\nservers = {{ password = "{SECRET}" }}',
+    ],
+)
+def test_a_table_in_the_wrong_place_does_not_show_its_password(text: str) -> None:
+    """One pair of brackets too few is the most common mistake of all."""
+    with pytest.raises(ConfigError) as caught:
+        clusters_from_text(text)
+
+    assert SECRET not in str(caught.value)
+    assert "not a table" in str(caught.value) or "not [a table]" in str(caught.value)
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:

@@ -130,6 +130,27 @@ def test_numbers_are_seconds_and_a_warning_says_so(key: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            'log_format = "json"',
+            "p.toml: log_format: belongs into the table [proxy], below that line",
+        ),
+        (
+            '[proxy]\nstat = "2110"',
+            "p.toml: proxy.stat: belongs before the table [proxy], above that line",
+        ),
+    ],
+)
+def test_a_key_on_the_wrong_side_of_the_table_is_told_its_place(text: str, line: str) -> None:
+    """It was "there is no key", though the documentation has it."""
+    with pytest.raises(ConfigError) as caught:
+        proxy_from_text(text, "p.toml")
+
+    assert caught.value.problems == [line]
+
+
 def test_keys_without_meaning_are_warnings() -> None:
     text = 'pprof = "0.0.0.0:2110"\nLog_lv = 0\nfamily = "f"\nhost = "h"'
 

@@ -146,6 +146,15 @@ def test_shares_tell_where_keys_go() -> None:
     assert [found[index] / count for index in range(4)] == pytest.approx(ring.shares(), abs=0.02)
 
 
+def test_shares_of_crc32_are_where_its_15_bits_lead() -> None:
+    """With ketama they all lie before the first few points: /clusters showed equal shares, and one node had all keys."""
+    ring = Ring(FOUR, hash_method="crc32")
+    found = Counter(ring.node_of_key(b"key:%d" % number) for number in range(4000))
+
+    assert [found[index] / 4000 for index in range(4)] == pytest.approx(ring.shares(), abs=0.02)
+    assert Ring(FOUR, "modula", "crc32").shares() == pytest.approx([1 / 9, 1 / 9, 2 / 9, 5 / 9])
+
+
 def test_shares_of_modula_are_the_weights() -> None:
     """With modula a node's share is its weight's part of all weights."""
     assert Ring(FOUR, "modula").shares() == pytest.approx([1 / 9, 1 / 9, 2 / 9, 5 / 9])

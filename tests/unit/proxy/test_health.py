@@ -3,6 +3,8 @@
 import pytest
 from twisted.internet import error
 
+from overlord.proxy.overview import is_ready
+
 PING = b"*1\r\n$4\r\nPING\r\n"
 PONG = b"+PONG\r\n"
 DBSIZE = b"*1\r\n$6\r\nDBSIZE\r\n"
@@ -274,6 +276,38 @@ def test_the_last_nodes_stay_and_that_is_said_once(started, nodes, said):
     assert spared == [
         "node c of cluster users fails, and is not ejected because of min_alive_nodes = 2: connection refused"
     ]
+
+
+def test_a_cluster_whose_nodes_answer_no_ping_is_not_ready(started, nodes):
+    """
+    Also if they take connections, and one of them is kept for min_alive_nodes.
+
+    A load balancer went on sending clients to a proxy that reached nobody, and /clusters said "up".
+    """
+    cluster = started("ping_fail_limit = 1")
+    nodes.later(0.6)
+    nodes.wires.clear()  # nobody answers any more
+    nodes.held.update((6379, 6380, 6381))
+
+    nodes.later(2)
+
+    assert sorted(states(cluster)) == ["down", "ejected", "ejected"]
+    silent = "no answer to a PING within 0.5 s"
+    assert [state.trouble for state in cluster.node_states()] == [silent] * 3
+    assert not is_ready(cluster)
+
+
+def test_an_ejected_node_that_refuses_our_login_is_said_to(started, nodes):
+    """It is what somebody has to mend, and was told as the words that the node had for a ping."""
+    cluster = started("ping_fail_limit = 1")
+    nodes.die(6380)
+    nodes.later(1)
+    cluster.flow.nodes[1].login_refused = "it wants a password, and we have none"
+
+    state = cluster.node_states()[1]
+
+    assert state.state == "ejected"
+    assert state.trouble == "login refused: it wants a password, and we have none"
 
 
 def test_connections_that_fail_eject_without_probes(make_service, nodes, said):

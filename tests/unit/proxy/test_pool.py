@@ -344,6 +344,20 @@ def test_links_that_speak_resp3_are_opened_on_first_need(make_pool, reactor, car
     assert [node.value() for node in nodes] == [b"", b""]
 
 
+def test_a_link_that_speaks_resp3_and_is_faster_is_no_news(make_pool, reactor, said):
+    """A node that a reload had added was said to be down, "not connected", and back a moment later."""
+    _, flow = make_pool("node_connections = 1", greets=True)
+    flow.knows_resp3()
+    two, three = reactor.accepts(0), reactor.accepts(1)
+
+    three.says(b"%0\r\n")
+    assert said.lines() == []
+
+    token = two.value().split(b"\r\n")[-2]
+    two.says(b"$%d\r\n%s\r\n" % (len(token), token))
+    assert said.lines() == ["node 127.0.0.1:6379 of cluster users is up"]
+
+
 def test_links_that_a_node_refuses_to_speak_resp3_on_are_closed(make_pool, reactor, said, chance):
     """NOPROTO: they are dialled no more, it is logged once, and the others stay."""
     _, flow = make_pool("node_connections = 2")

@@ -177,6 +177,38 @@ def test_a_log_that_cannot_be_written_stops_the_start(files, stderr):
     ]
 
 
+@pytest.mark.parametrize("where", [{"pidfile": "no/p.pid"}, {"pidfile": "p.pid", "rundir": "no"}])
+def test_a_pidfile_that_cannot_be_written_stops_the_start(where, files, stderr):
+    """A daemon served for a moment, and ended with a traceback in its log."""
+    with pytest.raises(SystemExit) as end:
+        parsed("-c", "c.toml", "--log", "p.log", nodaemon=False, **where)
+
+    assert end.value.code == 1
+    path = f"{files}/no/p.pid: there is no folder {files}/no"
+    assert stderr == [f"overlord-proxy: cannot write the pidfile {path}"]
+
+
+def test_whoever_only_tests_needs_no_place_for_a_pidfile(files):
+    """Any user may do that, in any folder."""
+    with pytest.raises(SystemExit) as end:
+        parsed("-c", "c.toml", "-t", pidfile="twistd.pid", rundir=f"{files}/no")
+
+    assert end.value.code == 0
+
+
+def test_the_test_warns_of_numbers_that_everybody_can_read(files, stderr):
+    """As the log of a start does."""
+    with pytest.raises(SystemExit):
+        parsed("-c", "c.toml", "--stat", "0.0.0.0:0", "-t")
+
+    assert stderr == [
+        (
+            "overlord-proxy: warning: everybody who reaches 0.0.0.0:0 can read what is there, there"
+            " is no password (stat = '127.0.0.1:0' is for this machine only)"
+        )
+    ]
+
+
 def test_the_test_says_what_would_be_served(files, capsys, stderr):
     """-t ends with exit code 0 where a start would work."""
     with pytest.raises(SystemExit) as end:

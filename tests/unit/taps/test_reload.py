@@ -11,8 +11,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from overlord.config import ClusterConfig, Difference, ProxyConfig, clusters_from_text
 from overlord.errors import ConfigError, StartFailed
-from overlord.taps.files import Files, FileWatch, Reader, differing_keys
-from overlord.taps.reload import Reload
+from overlord.taps.files import LOOKS_WITHOUT_FILE, Files, FileWatch, Reader, differing_keys
+from overlord.taps.reload import NO_CLUSTERS, Reload
 
 CLUSTER = (
     '[[clusters]]\nname = "users"\ncache_type = "redis"\nlisten_addr = "127.0.0.1:7000"\n'
@@ -174,6 +174,21 @@ def test_a_refusal_is_said_until_it_is_over(reload, proxy, said, error, problems
     assert (reload.remark(), reload.results["unchanged"]) == ("", 1)
 
 
+def test_a_file_without_clusters_ends_none(reload, proxy, said):
+    """
+    Whoever emptied the file before they wrote it anew lost all their clients.
+
+    An editor that truncates, a full disk, a template that came out empty: each is a file without mistakes.
+    """
+    reload.served = Files(clusters_from_text(CLUSTER).value, ProxyConfig(), ())
+
+    reload.ask("the cluster file has changed")
+
+    assert proxy.asked == []
+    assert reload.problems == (NO_CLUSTERS,)
+    assert said[1:] == [f"reload refused, nothing has changed: {NO_CLUSTERS}"]
+
+
 def test_stopping_waits_for_a_reload_that_is_under_way(reload, proxy):
     """And begins no other one."""
     proxy.gate = Deferred()
@@ -254,13 +269,27 @@ def test_a_change_is_told_once_and_when_it_is_over(file):
     assert looks(watch) == [True, False, False]
 
 
-def test_a_file_that_is_gone_is_waited_for(file):
+def test_a_file_that_is_gone_for_a_moment_is_waited_for(file):
     """As editors do that put the old one aside first."""
     watch = FileWatch(str(file))
     file.rename(file.parent / "c.toml~")
-    assert looks(watch) == [False] * 3
+    assert looks(watch, LOOKS_WITHOUT_FILE - 1) == [False] * (LOOKS_WITHOUT_FILE - 1)
 
     file.write_text("two")
+
+    assert looks(watch) == [False, True, False]
+
+
+def test_a_file_that_stays_away_is_told_once(file):
+    """A proxy that starts anew would not find it, so somebody should know; and it may come back as it was."""
+    watch = FileWatch(str(file))
+    aside = file.rename(file.parent / "c.toml~")
+    assert looks(watch, LOOKS_WITHOUT_FILE + 1) == [False] * (LOOKS_WITHOUT_FILE - 1) + [
+        True,
+        False,
+    ]
+
+    aside.rename(file)
 
     assert looks(watch) == [False, True, False]
 
