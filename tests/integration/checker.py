@@ -456,6 +456,16 @@ class Caller:
             ("BLPOP", self.queue, 0), lambda reply: reply == [self.queue, value], nothing_in_doubt
         )
 
+    def wait(self) -> None:
+        """Wait for what does not come, so that something lies at a node for a while."""
+        if self.leaves or self.checker.faults:
+            return
+        self.ask(
+            ("BLPOP", f"{self.name}:nothing", "0.02"),
+            lambda reply: reply is (Null.RESP3 if self.resp3 else Null.ARRAY),
+            nothing_in_doubt,
+        )
+
     def publish(self) -> None:
         """Publish a token on a channel of one's own; somebody listens to it."""
         channel = self.random.choice(self.channels)
@@ -658,6 +668,7 @@ ASKED: list[tuple[Callable[[Caller], None], int]] = [
 OF_ONE_CONNECTION: list[tuple[Callable[[Caller], None], int]] = [
     (Caller.transact, 2),
     (Caller.pop, 1),
+    (Caller.wait, 1),
 ]
 """What needs a connection to a node of one's own, and is asked with `transacts` only."""
 
