@@ -12,24 +12,26 @@ from integration.programs import ROOT, ProgramFailed
 
 VERSION = "8.1.0"
 """Of redis-py: of the suite, and of the library that it tests."""
-REQUIREMENTS = (
-    f"redis=={VERSION}",
-    *(
-        "numpy>=1.24",
-        "packaging",
-        "pyjwt",
-        "pytest>=8.4,<9",
-        "pytest-asyncio>=1.1,<2",
-        "pytest-timeout",
-    ),
+HASHES = (
+    "a4fe1aac3d3b3cc791d4b3d5931c5a956045dc951ee74d1c913ee3ac4d2ee9fb",
+    "6e1a19beef9225c83efd689c7e6b7da2d5215b1f42cd13b7fc3714d0a09c7b25",
 )
-"""What the suite imports."""
+"""SHA-256 of its wheel, and of its source distribution. A new version needs both, and a look at the lists."""
+REQUIREMENTS = (
+    "numpy>=1.24",
+    "packaging",
+    "pyjwt",
+    "pytest>=8.4,<9",
+    "pytest-asyncio>=1.1,<2",
+    "pytest-timeout",
+)
+"""What the suite imports beside the library."""
 HERE = Path(__file__).parent
 EXPECTED = HERE.parent / "expected"
 FETCH_TIMEOUT = 300.0
 RUN_TIMEOUT = 1200.0
 
-COMMANDS = ("tests/test_commands.py",)
+COMMANDS = ("tests/test_commands.py", "tests/test_vsets.py")
 """The heart of it: each command, called as an application calls it."""
 FILES = (
     *COMMANDS,
@@ -74,11 +76,14 @@ def suite() -> Path:
     pip = [home / "venv" / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
     prepare(*pip, "install", "--quiet", *REQUIREMENTS)
     with tempfile.TemporaryDirectory(dir=home) as staging:
-        prepare(
-            *[*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:"],
-            *["--dest", staging, f"redis=={VERSION}"],
-        )
-        with tarfile.open(Path(staging) / f"redis-{VERSION}.tar.gz") as archive:
+        # Only of a file with requirements does pip take hashes.
+        pinned = Path(staging, "redis.txt")
+        hashes = [f"--hash=sha256:{digest}" for digest in HASHES]
+        pinned.write_text(" ".join([f"redis=={VERSION}", *hashes]) + "\n")
+        exactly = ["--quiet", "--no-deps", "--requirement", pinned]
+        prepare(*pip, "install", "--only-binary", ":all:", *exactly)
+        prepare(*pip, "download", "--no-binary", ":all:", "--dest", staging, *exactly)
+        with tarfile.open(Path(staging, f"redis-{VERSION}.tar.gz")) as archive:
             archive.extractall(staging, filter="data")
         # Not the library beside it: the one that is tested is the installed one.
         Path(staging, f"redis-{VERSION}", "tests").rename(home / "tests")
@@ -100,14 +105,20 @@ def run(
     *,
     lists: Sequence[str],
     server_version: str,
+    share: tuple[int, int] = (0, 1),
 ) -> subprocess.CompletedProcess[str]:
-    """Run these files against the server on `port`, with the lists of expected failures by these names."""
+    """
+    Run these files against the server on `port`, with the lists of expected failures by these names.
+
+    `share` is the part of their tests that runs: (1, 3) is the second of three.
+    """
     home = suite()
     python = str(home / "venv" / "bin" / "python")
     command = [python, "-m", "pytest", "-p", "expectations", "-p", "no:cacheprovider"]
     command += ["-c", str(HERE / "pytest.ini"), "--rootdir", str(home), "--import-mode=prepend"]
     command += ["--quiet", "--tb=short", "-rfEX", "--redis-url", f"redis://127.0.0.1:{port}/0"]
     command += [f"--protocol={protocol}", f"--server-version={server_version}"]
+    command += ["--share", *map(str, share)]
     command += [f"--expected={EXPECTED / f'redis-py-{name}.toml'}" for name in lists]
     return subprocess.run(
         [*command, *files],

@@ -69,6 +69,7 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
         (b"MSETEX 2 a 1 b 2 EX 5", [2, 4]),
         (b"OBJECT ENCODING k", [2]),
         (b"OBJECT HELP", []),
+        (b"MODULE LIST", []),
         (b"XGROUP CREATE k g $", [2]),
         (b"XINFO STREAM k", [2]),
         (b"MEMORY USAGE k", [2]),

@@ -84,8 +84,8 @@ def test_whoever_is_served_is_documented() -> None:
         (
             Kind.CONTAINER,
             {
-                *(b"ACL", b"CONFIG", b"FUNCTION", b"LATENCY", b"MEMORY", b"OBJECT", b"PUBSUB"),
-                *(b"SCRIPT", b"SLOWLOG", b"XGROUP", b"XINFO"),
+                *(b"ACL", b"CONFIG", b"FUNCTION", b"LATENCY", b"MEMORY", b"MODULE", b"OBJECT"),
+                *(b"PUBSUB", b"SCRIPT", b"SLOWLOG", b"XGROUP", b"XINFO"),
             },
         ),
         (Kind.SCAN, {b"SCAN"}),
