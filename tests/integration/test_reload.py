@@ -459,7 +459,9 @@ def mixed(
     """
     choose = random.Random(seed)
     named = aliased(servers, "abcd")
-    checker = Checker(proxy.address, seed=seed, callers=24, transacts=True, listeners=6)
+    checker = Checker(
+        proxy.address, seed=seed, callers=24, transacts=True, listeners=6, patience=15.0
+    )
     ends = time.monotonic() + seconds
     with checker as report:
         while time.monotonic() < ends and not report.problems:
