@@ -23,7 +23,7 @@ from overlord.proxy.flow.replies import RedisLink
 from overlord.proxy.frontend import Admission, ClientConnFactory
 from overlord.proxy.health import Health, NextHealth
 from overlord.proxy.listener import Listener
-from overlord.proxy.node_state import NodeState, Standing
+from overlord.proxy.node_state import NodeState, State
 from overlord.proxy.pool import Pool
 from overlord.proxy.retired import RetiredNode
 from overlord.wire.stream import Outbox
@@ -223,8 +223,8 @@ class Cluster:
         return self._shares_of[1]
 
     def _state_of(self, node: Node, share: float, changed: float | None) -> NodeState:
-        is_up = any(link.is_ready() for link in node.links)
-        state: Standing = "login refused" if node.login_refused else "up" if is_up else "down"
+        is_up = node.is_ready()
+        state: State = "login refused" if node.login_refused else "up" if is_up else "down"
         trouble = node.login_refused or ("" if is_up else node.trouble)
         standings = self.health.standings
         standing = standings.all[node.label]

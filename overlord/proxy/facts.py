@@ -86,15 +86,13 @@ class ClusterFacts:
 
     @property
     def bytes_received(self) -> int:
-        flow = self.flow
-        here = sum(client.bytes_received for client in flow.clients.values())
-        return int(flow.client_bytes_received) + here
+        _, _, received, _ = self.flow.queues()
+        return received
 
     @property
     def bytes_sent(self) -> int:
-        flow = self.flow
-        here = sum(client.bytes_sent for client in flow.clients.values())
-        return int(flow.client_bytes_sent) + here
+        _, _, _, sent = self.flow.queues()
+        return sent
 
     @property
     def waiting_clients(self) -> int:
@@ -109,9 +107,9 @@ class ClusterFacts:
     def node_states(self) -> list[Mapping[str, object]]:
         return [
             {
-                "state": "up" if any(link.is_ready() for link in node.links) else "down",
-                "connections": sum(link.is_ready() for link in (*node.links, *node.links3)),
-                "in_flight": sum(link.in_flight for link in (*node.links, *node.links3)),
+                "state": "up" if node.is_ready() else "down",
+                "connections": node.connections(),
+                "in_flight": node.open_requests(),
                 "requests": node.requests,
                 "failures": node.failures,
             }
@@ -152,7 +150,7 @@ class ClusterFacts:
 
     @property
     def nodes_up(self) -> int:
-        return sum(any(link.is_ready() for link in node.links) for node in self.flow.nodes)
+        return sum(node.is_ready() for node in self.flow.nodes)
 
     def reached(self, bound: str) -> None:
         """A client has reached the bound of this name."""

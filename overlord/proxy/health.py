@@ -157,7 +157,7 @@ class Health:
                 self._ejected(node, standing)
             elif standing.is_spared and not was_spared:
                 self._spared(node, standing)
-        elif standing.is_out and not any(link.is_ready() for link in node.links):
+        elif standing.is_out and not node.is_ready():
             # Its keys would only get errors until the pool has dialled it, which it does by itself.
             standing.why = "it answers, and no connection for requests is ready"
             self._probe_after(node, min(standings.rules.interval, standings.rules.retry))

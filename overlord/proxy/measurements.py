@@ -214,9 +214,8 @@ def _measured_node(
             "gauge",
             "Connections to a node that one client has for itself.",
         )
-    ready = sum(link.is_ready() for link in node.links + node.links3)
     for name, value, text in (
-        ("node_connections", ready, "Connections to a node that are ready."),
+        ("node_connections", node.connections(), "Connections to a node that are ready."),
         ("node_login_refused", bool(node.login_refused), "1: it refuses our login."),
         ("node_in_flight", in_flight, "Requests that a node has not answered yet."),
         ("node_unsent_bytes", unsent, "Bytes that a node has not taken yet."),

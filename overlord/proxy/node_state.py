@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-Standing = Literal["up", "down", "ejected", "login refused"]
+State = Literal["up", "down", "ejected", "login refused"]
 """
 Whether a node serves: it does; no connection to it is ready, or it answers no pings; its keys are with the others for now; it does
 not let us in.
@@ -21,7 +21,7 @@ class NodeState:
     """How the ring and the logs know it."""
     address: str
     """Where it is, as the configuration says it."""
-    state: Standing
+    state: State
     trouble: str
     """Why it is not up, in a few words; empty if it is."""
     share: float

@@ -8,7 +8,7 @@ What is served at this moment, and how it is: for `/clusters`, for `/readyz` and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define
@@ -17,13 +17,11 @@ from overlord import __version__
 from overlord.proxy.cluster import Cluster
 from overlord.proxy.flow.parts import Node
 from overlord.proxy.node_state import NodeState
+from overlord.telemetry.metrics import Breathe
 
 VERSION = 1
 SLICES = 50
 """Nodes between two breaths: less than a millisecond."""
-
-Breathe = Callable[[], Awaitable[None]]
-"""Lets the reactor have a turn when it is time for it."""
 
 
 @define(eq=False)
@@ -111,7 +109,7 @@ def _node(node: Node, state: NodeState) -> dict[str, Any]:
         "changed": None if state.changed is None else round(state.changed, 3),
         "share": round(state.share, 6),
         "ejections": state.ejections,
-        "connections": sum(link.is_ready() for link in node.links + node.links3),
+        "connections": node.connections(),
         "in_flight": in_flight,
         "unsent_bytes": unsent,
         "waiting_clients": waiting,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any
+
+from overlord.telemetry.metrics import Breathe
 
 REFRESH = 10
 """Seconds after which a browser asks for the page again."""
@@ -35,9 +37,6 @@ th, td { padding: .3rem .8rem .3rem 0; border-top: 1px solid var(--line); vertic
 
 SHADES = {"up": "up", "down": "down", "login refused": "down"}
 """How the states of nodes are shown; others are a warning."""
-
-Breathe = Callable[[], Awaitable[None]]
-"""Lets the reactor have a turn when it is time for it."""
 
 
 async def page(overview: Mapping[str, Any], links: Mapping[str, str], breathe: Breathe) -> str:

@@ -17,9 +17,7 @@ import cython
 
 from overlord.proxy.flow.command_class import class_of
 from overlord.proxy.flow.command_row import Command
-from overlord.proxy.flow.keys import BY_NAME, Book, keys_of, keys_to_route, row_of
-
-__all__ = ["TABLE", "CommandTable", "keys_of", "keys_to_route", "row_of"]
+from overlord.proxy.flow.keys import BY_NAME, Book
 
 MAX_ROWS = 1024
 MAX_NAMES = 16384
@@ -150,6 +148,3 @@ class CommandTable:
         while self._homes[home] != NOBODY:
             home = (home + 1) & (HOMES - 1)
         self._homes[home] = index
-
-
-TABLE = CommandTable()

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.gate import DONE, WAIT
 from overlord.proxy.flow.parts import Client, Node
 from overlord.proxy.flow.pins import PinLink, count, pause, wake
 
-WAIT, DONE = 0, 1
 OK = b"+OK\r\n"
 NOT_BUSY = b"-NOTBUSY"
 
@@ -25,7 +25,7 @@ NOT_BUSY = b"-NOTBUSY"
 class Errand:
     """What a client waits for while its command is with the nodes, in the place of a `Pinned`."""
 
-    in_multi = watching = touched = waits_at_node = False
+    in_multi = touched = waits_at_node = False
     queued = -1
     watched = 0
 

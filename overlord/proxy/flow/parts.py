@@ -40,6 +40,7 @@ if cython.compiled:
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.commands import CommandTable
+    from overlord.proxy.flow.gate import Gate
     from overlord.proxy.flow.latencies import Latencies
     from overlord.proxy.flow.session import Session
     from overlord.wire.buffer import Buffer, cut, held_bytes, hold
@@ -54,8 +55,6 @@ else:
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
 """Bytes of unread replies above which no more requests of a client are taken up."""
-PENDING_COST = cython.declare(cython.Py_ssize_t, 128)
-"""Bytes that an open request costs us besides its frame, roughly: what the budget counts."""
 
 
 @cython.no_gc
@@ -161,8 +160,8 @@ class Client(Stream):
         gone: the connection is lost; late replies are thrown away.
         draining: it gets what it is owed, and nothing more is taken from it.
         detours: by a node's index, the link that it takes while its own is not there; None: nowhere.
-        pin: what it does with a connection of its own, a `Pinned` or an `Errand`; None while it has none. A
-            `Stranger` while it has not given the password that it has to give.
+        pin: its `Gate`, which sees its requests first: a `Pinned` or an `Errand` while it has connections of its
+            own, a `Stranger` while it has not given the password that it has to give; None mostly.
         is_stranger: it has not given the password that it has to give.
         new_since: since when it owes us its first request, or its password, as `lateness` saw it; 0: it does not.
         begun_since: since when the request that begins at `begun_at` of all it has sent is not whole, and since
@@ -181,7 +180,7 @@ class Client(Stream):
         head: Pending
         last: Pending
         detours: dict[int, Link]
-        pin: Any
+        pin: Gate | None
         subscriber: Any
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
@@ -709,6 +708,22 @@ class Node:
             if link.state == READY:
                 return True
         return False
+
+    def is_ready(self) -> cython.bint:
+        """Whether a connection to it is ready for requests: it has answered our login and greeting there."""
+        link: Link
+        for link in self.links:
+            if link.is_ready():
+                return True
+        return False
+
+    def connections(self) -> int:
+        """How many connections to it are ready for requests, in either protocol."""
+        link: Link
+        count: cython.Py_ssize_t = 0
+        for link in self.links + self.links3:
+            count += link.is_ready()
+        return count
 
     def refusal(self) -> bytes:
         """What a client is told that no link can take its request."""

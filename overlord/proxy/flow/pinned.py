@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.command_row import Command, Kind
+from overlord.proxy.flow.gate import DONE, ORDINARY, WAIT
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.parts import Client
 from overlord.proxy.flow.pins import PinLink, Pins, count, hold_more, pause, wake
@@ -29,8 +30,6 @@ from overlord.wire.resp import arguments
 from overlord.wire.resp_encode import error
 from overlord.wire.stream import FINISHING
 
-WAIT, DONE, ORDINARY = 0, 1, -1
-"""What becomes of a request: it has to wait, it is taken up, or it goes the way of others' requests."""
 NOWHERE, SEVERAL = -1, -2
 """Instead of a node's index: the command has no key; its keys are on several nodes."""
 

@@ -25,7 +25,7 @@ from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
 from overlord.proxy.flow.pinned import Pinned
 from overlord.proxy.flow.session import Session
-from overlord.proxy.flow.stranger import Stranger
+from overlord.proxy.flow.stranger import HTTP_WORDS, Stranger
 from overlord.proxy.flow.subscriber import Subscriber
 from overlord.wire.resp import arguments, command, split_inline
 
@@ -124,8 +124,6 @@ WHOLE_CLUSTER = frozenset(
 What goes to ejected nodes as well: it takes something away, and a node that came back without having heard
 of it would bring that back.
 """
-HTTP_WORDS = (b"POST", b"HOST:")
-"""First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
 
 @cython.cclass

@@ -12,23 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from overlord.proxy.flow.command_errors import EXEC_NO_AUTH, NO_AUTH, CommandRejected
+from overlord.proxy.flow.gate import DONE, ORDINARY
 from overlord.proxy.flow.keys import row_of
 from overlord.proxy.flow.local import answer, lets_in
 from overlord.proxy.flow.pins import count
 
-DONE, ORDINARY = 1, -1
-"""What becomes of a request: it is taken up, or it goes the way of others' requests."""
-
 FOR_STRANGERS = (b"AUTH", b"HELLO", b"QUIT", b"RESET")
 HTTP_WORDS = (b"POST", b"HOST:")
+"""First words by which Redis, and we, recognise a browser that was tricked into talking to us."""
 
 
 class Stranger:
     """Answers a client that has to give its password first."""
 
     # As a client without a connection of its own.
-    link = None
-    in_multi = watching = touched = waits_at_node = False
+    in_multi = touched = waits_at_node = False
     queued = -1
     watched = 0
 

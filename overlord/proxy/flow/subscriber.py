@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.channels import Asking, Channels
 from overlord.proxy.flow.command_errors import CommandRejected
+from overlord.proxy.flow.gate import DONE, ORDINARY
 from overlord.proxy.flow.keys import row_of
 from overlord.proxy.flow.listening import JOIN_WORDS, LEAVE_WORDS, SHARD, Debt, Topic
 from overlord.proxy.flow.parts import Client
 from overlord.proxy.flow.pins import count, hold_more, pause
 from overlord.wire.resp_encode import Push, encode
 
-DONE, ORDINARY = 1, -1
-"""What becomes of a request: it is taken up, or it goes the way of others' requests."""
 ALLOWED = frozenset((*JOIN_WORDS, *LEAVE_WORDS, b"PING", b"QUIT", b"RESET"))
 """What a client of RESP2 may say while it listens."""
 SUBSCRIPTION_COST = 250

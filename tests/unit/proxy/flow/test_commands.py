@@ -5,10 +5,11 @@ from hypothesis import given, strategies as st
 
 from overlord.proxy.flow.command_errors import CommandRejected, cross_node
 from overlord.proxy.flow.command_row import Command, Kind
-from overlord.proxy.flow.commands import TABLE, CommandTable, keys_of, keys_to_route, row_of
-from overlord.proxy.flow.keys import parse_integer
+from overlord.proxy.flow.commands import CommandTable
+from overlord.proxy.flow.keys import keys_of, keys_to_route, parse_integer, row_of
 from overlord.proxy.flow.redis_commands import COMMANDS
 
+TABLE = CommandTable()
 WORDS = {row.name: index for index, row in enumerate(COMMANDS) if b"|" not in row.name}
 words = st.sampled_from(sorted(WORDS))
 
