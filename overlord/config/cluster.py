@@ -324,7 +324,7 @@ class ClusterConfig:
     """
 
     max_args: Annotated[int, Between(1, 2**31 - 1)] = 1024 * 1024
-    """Arguments of one request, the name of the command among them. 1048576 is what Redis takes."""
+    """Arguments of one request, the name of the command among them. 1048576 is what Redis took before version 7."""
 
     max_arg_size: Annotated[Bytes, Between(64, 4 * GIB)] = Bytes(512 * MIB)
     """

@@ -70,6 +70,9 @@ class Health:
     _rings: dict[frozenset[int], Ring] = field(factory=dict, init=False)
     _probes: dict[str, Probe] = field(factory=dict, init=False)
     _timers: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    """The next probe of each node, by its label."""
+    _failing: dict[Node, IDelayedCall] = field(factory=dict, init=False)
+    """Nodes whose failed connections are about to be looked at."""
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -102,9 +105,10 @@ class Health:
         """Probe nobody any more; who is ejected stays so."""
         self.is_running = False
         self.flow.node_failed = None
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._failing.values()):
             timer.cancel()
         self._timers.clear()
+        self._failing.clear()
         for probe in self._probes.values():
             probe.stop()
         self._probes.clear()
@@ -171,11 +175,12 @@ class Health:
     def _connection_failed(self, node: Node) -> None:
         """A connection to a node failed; looked at in the reactor's next turn, for the flow is in the midst of it."""
         limit = self.standings.rules.failure_limit
-        if self.is_running and node.failed_in_row >= limit:
-            self.reactor.callLater(0, self._connections_failed, node)
+        if self.is_running and node.failed_in_row >= limit and node not in self._failing:
+            self._failing[node] = self.reactor.callLater(0, self._connections_failed, node)
 
     def _connections_failed(self, node: Node) -> None:
-        if not self.is_running or node.is_retired:
+        del self._failing[node]
+        if node.is_retired:
             return
         standing = self.standings.all[node.label]
         was_spared, failed = standing.is_spared, node.failed_in_row

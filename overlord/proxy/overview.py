@@ -21,7 +21,7 @@ from overlord.telemetry.metrics import Breathe
 
 VERSION = 1
 SLICES = 50
-"""Nodes between two breaths: less than a millisecond."""
+"""Nodes that are described before the reactor may have a turn: less than a millisecond."""
 
 
 @define(eq=False)

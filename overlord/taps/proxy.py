@@ -29,8 +29,9 @@ from overlord.taps.daemon import Daemon, keep_hangups, tell
 from overlord.taps.files import Files, FileWatch, Reader
 from overlord.taps.reload import Reload
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatBounds, StatService, open_to_all
+from overlord.telemetry.exposition import StatService, open_to_all
 from overlord.telemetry.metrics import Measurement, Numbers
+from overlord.telemetry.site import StatBounds
 
 if TYPE_CHECKING:
     from overlord.proxy.service import ProxyService

@@ -1,15 +1,13 @@
 """
-The HTTP site on the `stat` address: `/metrics` for Prometheus, `/healthz` and `/readyz` for load balancers.
+What is shown at the `stat` address: `/metrics` for Prometheus, `/healthz` and `/readyz` for load balancers.
 
 What else is there (a page for people, the same for programs) comes from whoever knows what is served, in `Told`.
 A page with much on it is made in slices, so that it never keeps the reactor from its work for long.
 
-It has no authentication, and says so in the log when others than this machine can reach it. It reads no
-bodies, holds few connections, and each of them for a bounded time; twisted.web answers pipelined requests
-in order.
+It has no authentication, and says so in the log when others than this machine can reach it. The site itself,
+and what its clients may cost, is the subject of `site.py`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
@@ -19,22 +17,16 @@ from attrs import Factory, define, field, frozen
 from prometheus_client.exposition import choose_encoder
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
-from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.protocols.basic import LineReceiver
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Request
 
 from overlord.errors import CannotListen
 from overlord.telemetry.metrics import Measurement, Numbers
-
-TEXT = "text/plain; charset=utf-8"
+from overlord.telemetry.site import TEXT, Answer, Render, StatBounds, StatSite, stat_site
 
 LINKS = {
     "/metrics": "numbers, for Prometheus",
@@ -47,26 +39,8 @@ LINKS = {
 SLICE = 0.005
 """Seconds for which making a page may keep the reactor from other work."""
 
-HEADERS = {
-    "cache-control": "no-store",
-    "server": "overlord",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'",
-}
-"""What every answer says."""
-
-METHODS = (b"GET", b"HEAD")
-
 BOUNDS = ("stat_timeout", "stat_max_connections", "stat_max_request", "stat_max_body")
 """What our clients may reach, by the keys of the configuration."""
-
-Answer = tuple[int, str, bytes]
-"""Status, content type, body."""
-
-Render = Callable[[Request], Coroutine[Any, Any, Answer]]
-"""Makes a page."""
 
 More = Callable[["Breath"], Coroutine[Any, Any, tuple[str, str]]]
 """Makes a page of somebody else's: content type and text."""
@@ -117,20 +91,6 @@ class Address(Contract):
         """The same host with another port."""
 
 
-@frozen(kw_only=True)
-class StatBounds:
-    """What its clients may cost."""
-
-    timeout: float
-    """Seconds from a connection's start, or its last answer, until the next whole request has to be here."""
-    max_connections: int
-    """Connections at a time; one more is closed at once."""
-    max_request: int
-    """Bytes of a request line and all header lines, with the ends of the lines."""
-    max_body: int
-    """Bytes of a request's body, which nobody reads: they are thrown away as they come."""
-
-
 @define(eq=False, slots=False)
 class StatService(Service):
     """Serves the numbers of a registry, and whether we are healthy."""
@@ -144,7 +104,7 @@ class StatService(Service):
     told: Told = Told()
     is_leaving: bool = field(default=False, init=False)
     """Whether `/healthz` tells load balancers to go elsewhere."""
-    site: "StatSite" = field(init=False)
+    site: StatSite = field(init=False)
     port: IListeningPort | None = field(default=None, init=False)
     log = Logger()
 
@@ -248,184 +208,3 @@ def links(*, has_numbers: bool) -> Mapping[str, str]:
 
 def _lines(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
-
-
-def stat_site(pages: Mapping[bytes, Render], clock: IReactorTime, bounds: StatBounds) -> "StatSite":
-    """A site with one plain page for each name, and 404 for all others."""
-    missing = Page(_missing)
-    # Not itself: below it, a path that ends with / would be the list of pages.
-    root = Page(_missing, missing)
-    for name, answer in pages.items():
-        root.putChild(name, Page(answer, missing))
-    return StatSite(root, clock, bounds)
-
-
-async def _missing(_: Request) -> Answer:
-    return 404, TEXT, b"there is no such page, / lists those there are\n"
-
-
-async def _not_allowed(_: Request) -> Answer:
-    return 405, TEXT, b"pages here can be read, and nothing else\n"
-
-
-class Page(Resource):
-    """One page, and all paths below it that do not exist."""
-
-    log = Logger()
-
-    def __init__(self, render: Render, missing: "Page | None" = None) -> None:
-        super().__init__()
-        self._render = render
-        self._missing = missing or self
-
-    def getChild(self, _path: bytes, _request: Any) -> "Page":
-        return self._missing
-
-    def render(self, request: Any) -> int:
-        is_known = request.method in METHODS
-        if not is_known:
-            request.setHeader("allow", "GET, HEAD")
-        render = self._render if is_known else _not_allowed
-        made: Deferred[Any] = Deferred.fromCoroutine(self._made(render, request))
-        # Who has hung up needs no page.
-        request.notifyFinish().addErrback(lambda _: made.cancel())
-        made.addCallback(partial(_send, request))
-        made.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        return NOT_DONE_YET
-
-    async def _made(self, render: Render, request: Request) -> Answer:
-        try:
-            return await render(request)
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001  # whatever it is, who asked is told
-            self.log.failure("{path} cannot be shown", path=request.path)
-            return 500, TEXT, b"this page cannot be shown, the log says why\n"
-
-
-def _send(request: Any, answer: Answer) -> None:
-    status, content_type, body = answer
-    request.setResponseCode(status)
-    for name, value in HEADERS.items():
-        request.setHeader(name, value)
-    request.setHeader("content-type", content_type)
-    request.setHeader("content-length", str(len(body)))
-    if request.method != b"HEAD":
-        request.write(body)
-    request.finish()
-
-
-class StatRequest(Request):
-    """A request whose body is thrown away, and refused when it is too long."""
-
-    channel: "StatChannel"
-    _body_size = 0
-    _is_refused = False
-
-    def gotLength(self, _length: int | None) -> None:
-        super().gotLength(0)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._body_size += len(data)
-        if self._body_size > self.channel.factory.bounds.max_body and not self._is_refused:
-            self.refuse("413 Content Too Large", "stat_max_body")
-
-    def refuse(self, status: str, bound: str = "") -> None:
-        """Say why, and close."""
-        self._is_refused = True
-        self.channel.refuse(status, bound)
-
-    def is_ambiguous(self, version: bytes) -> bool:
-        """Whether two readers of it could see different requests, which twisted.web lets pass."""
-        hosts = len(self.requestHeaders.getRawHeaders(b"host", []))
-        codings = len(self.requestHeaders.getRawHeaders(b"transfer-encoding", []))
-        return hosts > 1 or codings > 1 or (hosts == 0 and version == b"HTTP/1.1")
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self._is_refused:
-            super().requestReceived(command, path, version)
-
-
-class StatChannel(HTTPChannel):
-    """HTTP/1.x with our bounds."""
-
-    factory: "StatSite"
-    _head_size = 0
-    """Bytes of the request line and the header lines that have come."""
-
-    def connectionMade(self) -> None:
-        # Ours counts the ends of lines too, so it is always the first to be reached.
-        self.MAX_LENGTH = self.totalHeadersSize = self.maxHeaders = self.factory.bounds.max_request
-        self.factory.channels.add(self)
-        super().connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:
-        # HTTPChannel's own starts its timer anew with each byte, which lets a drip hold a connection.
-        LineReceiver.dataReceived(self, data)
-
-    def lineReceived(self, line: bytes) -> None:
-        self._head_size += len(line) + len(self.delimiter)
-        if self._head_size > self.factory.bounds.max_request:
-            self.lineLengthExceeded(line)
-        else:
-            super().lineReceived(line)
-
-    def allHeadersReceived(self) -> None:
-        self._head_size = 0
-        request: Any = self.requests[-1]
-        if request.is_ambiguous(self._version):
-            request.refuse("400 Bad Request")
-        super().allHeadersReceived()
-
-    def lineLengthExceeded(self, _line: bytes) -> None:
-        self.refuse("431 Request Header Fields Too Large", "stat_max_request")
-
-    def timeoutConnection(self) -> None:
-        self.factory.hits["stat_timeout"] += 1
-        super().timeoutConnection()
-
-    def refuse(self, status: str, bound: str) -> None:
-        """Say why, and close; `bound` is what was reached, if it was one."""
-        if bound:
-            self.factory.hits[bound] += 1
-        self.write(f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
-        self.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.channels.discard(self)
-        super().connectionLost(reason)
-
-
-class StatSite(Site):
-    """A site that logs no requests and bounds its connections."""
-
-    noisy = False
-    protocol = StatChannel  # type: ignore[assignment]  # no TLS, so no choice of protocols
-
-    def __init__(self, root: Resource, clock: IReactorTime, bounds: StatBounds) -> None:
-        super().__init__(
-            root,
-            requestFactory=StatRequest,
-            parsePOSTFormSubmission=False,
-            timeout=bounds.timeout,
-            reactor=clock,
-        )
-        self.bounds = bounds
-        self.hits: Counter[str] = Counter()
-        """How often each of `BOUNDS` was reached."""
-        self.channels: set[StatChannel] = set()
-
-    def startFactory(self) -> None:
-        """Open no access log, and keep no clock for it."""
-
-    def stopFactory(self) -> None:
-        """Close nothing: see `startFactory`."""
-
-    def log(self, request: Any) -> None:
-        """Write nothing: requests are not logged."""
-
-    def buildProtocol(self, addr: Any) -> Any:
-        if len(self.channels) >= self.bounds.max_connections:
-            self.hits["stat_max_connections"] += 1
-            return None
-        return super().buildProtocol(addr)

@@ -30,7 +30,7 @@ Breathe = Callable[[], Awaitable[None]]
 """Lets the reactor have a turn when it is time for it."""
 
 SLICES = 50
-"""Measurements between two breaths: a millisecond, if all are histograms."""
+"""Measurements that are written before the reactor may have a turn: a millisecond, if all are histograms."""
 END = b"# EOF\n"
 """Ends a page of OpenMetrics."""
 

@@ -68,7 +68,14 @@ def wrong_subcommand(argv: Sequence[bytes]) -> bytes:
 
 def wrong_arity(name: str) -> bytes:
     """The reply to too many or too few arguments; `name` as in `xgroup|create`."""
-    return error(b"ERR wrong number of arguments for '%b' command" % name.lower().encode())
+    return not_begun(name, f"wrong number of arguments for '{name.lower()}' command")
+
+
+def not_begun(name: str, why: str) -> bytes:
+    """The reply to a command that is refused before it begins: for EXEC it is the end of the transaction as well."""
+    if name.upper() == "EXEC":
+        return error(f"EXECABORT Transaction discarded because of: {why}".encode())
+    return error(f"ERR {why}".encode())
 
 
 def refused(name: str, why: str) -> bytes:
@@ -113,11 +120,11 @@ def too_many_subscriptions(limit: int) -> bytes:
 
 def only_while_subscribed(name: str) -> bytes:
     """The reply to a command that a client of RESP2 may not send while it listens."""
-    text = (
-        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
-        " are allowed in this context"
+    return not_begun(
+        name,
+        f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
+        " are allowed in this context",
     )
-    return error(text.encode())
 
 
 def no_input_key(name: str) -> bytes:

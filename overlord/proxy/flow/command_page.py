@@ -79,7 +79,9 @@ WHAT_HAPPENS = {
             " are a `CROSSSLOT` error, and EXEC then answers EXECABORT. At most `transaction_pins` clients"
             " are in a transaction on one node; who leaves one open for `pin_idle_timeout`, or loses the node,"
             " gets EXECABORT, or null if keys were watched. What concerns all nodes, and what the proxy"
-            " answers itself, is refused inside, but for PING, ECHO, TIME and SELECT 0."
+            " answers itself, is refused inside, but for PING, ECHO, TIME and SELECT 0. So is a command whose"
+            " arguments do not say where its keys are, such as an XREAD without IDs: Redis queues it, and its"
+            " error stands in EXEC's list; here EXEC answers EXECABORT, and nothing is done."
         ),
     ),
     Kind.BLOCKING: (
@@ -97,7 +99,8 @@ WHAT_HAPPENS = {
             " included). The answer is the node's count, for which a proxy process is one subscriber for a"
             " channel and one for each pattern, however many of its clients listen. In a transaction the"
             " channel has to be on its node; what a script publishes is seen only if the channel is on the"
-            " script's node."
+            " script's node. A client of RESP3 that listens to what it publishes may get the answer before the"
+            " message."
         ),
     ),
     Kind.SUBSCRIBE: (

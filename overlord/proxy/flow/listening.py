@@ -20,6 +20,7 @@ from overlord.wire.resp import command
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
+        ALOUD,
         LOGIN,
         READY,
         WAITING,
@@ -35,6 +36,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import OPEN
 else:
     from overlord.proxy.flow.parts import (
+        ALOUD,
         LOGIN,
         READY,
         WAITING,
@@ -308,9 +310,17 @@ class Debt:
         self.pending.client = client
         client.append_pending(self.pending)
 
-    def pay(self, reply: bytes) -> None:
-        """Answer the request, unless the client has gone, and go on with what it has sent."""
+    def pay(self, reply: bytes, *, aloud: bool = False) -> None:
+        """
+        Answer the request, unless the client has gone, and go on with what it has sent.
+
+        With `aloud` it hears that whatever it has said with CLIENT REPLY, see `Client.tell`.
+        """
         client: Client = self.client
+        muting: cython.int = client.muting
         if not client.gone:
             client.waits &= ~WAITING
+            if aloud:
+                client.muting = ALOUD
             client.answer(self.pending, reply, 0, len(reply))
+            client.muting = muting

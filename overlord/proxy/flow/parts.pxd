@@ -95,6 +95,7 @@ cdef class Client(Stream):
     cdef Py_ssize_t limit(self) noexcept
     cdef int remember_size(self, Py_ssize_t size) except -1
     cpdef void say(self, bytes reply) except *
+    cpdef void tell(self, bytes reply) except *
     cpdef object lost(self)
     cpdef object drain(self)
     cpdef void end(self, str reason) except *

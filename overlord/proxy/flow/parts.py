@@ -411,6 +411,13 @@ class Client(Stream):
         self.append_pending(pending)
         self.keep(len(reply), 0)
 
+    def tell(self, reply: bytes) -> None:
+        """As `say`, but to who has said CLIENT REPLY OFF or SKIP, too: what tells of subscriptions is no reply to Redis."""
+        muting: cython.int = self.muting
+        self.muting = ALOUD
+        self.say(reply)
+        self.muting = muting
+
     def written(self) -> object:
         """All was written: who was blocked by unread replies may go on."""
         if self.blocked and not self.hungry:

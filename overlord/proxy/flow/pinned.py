@@ -116,6 +116,8 @@ class Pinned:
         try:
             taken = self._decide(argv, frame)
         except CommandRejected as rejected:
+            if rejected.reply.startswith(b"-EXECABORT"):
+                return self._discard(rejected.reply)
             self.aborted = self.aborted or self.in_multi
             taken = self._answer(rejected.reply)
         if taken == DONE and not (self.in_multi or self.watching or self.link):
@@ -183,24 +185,23 @@ class Pinned:
                 return self._say_last(frame)
             except CommandRejected:
                 self.aborted = True
-        if self.client.in_flight:
-            return WAIT
         if self.aborted:
-            reply = ABORTED
-        else:
-            reply = NULL[self.client.protocol] if self.touched else b"*0\r\n"
-        self._end(keep=False)
-        return self._answer(reply)
+            return self._discard(ABORTED)
+        return self._discard(NULL[self.client.protocol] if self.touched else b"*0\r\n")
 
     def _do_discard(self, row: Command, argv: Sequence[bytes], frame: bytes) -> int:
         if not self.in_multi:
             return self._answer(DISCARD_ALONE)
         if self.began:
             return self._say_last(frame)
+        return self._discard(OK)
+
+    def _discard(self, reply: bytes) -> int:
+        """Answer with `reply`, and have the node forget whatever was begun there."""
         if self.client.in_flight:
             return WAIT
         self._end(keep=False)
-        return self._answer(OK)
+        return self._answer(reply)
 
     def _say_last(self, frame: bytes) -> int:
         """Send the command whose reply gives the connection back."""

@@ -714,7 +714,11 @@ class RedisClient(Client):
         index = flow.ring.node_of_key(argv[indices[0]])
         for at in indices[1:]:
             if not flow.ring.is_random and flow.ring.node_of_key(argv[at]) != index:
-                self._refuse_cross_node(row.fullname)
+                if row.kind == Kind.MSET:  # a key without a value, or it had been split
+                    flow.errors += 1
+                    self.say(command_errors.wrong_arity(row.fullname))
+                else:
+                    self._refuse_cross_node(row.fullname)
                 return 1
         return self._forward(index, class_of(row), p, start, end)
 

@@ -50,8 +50,8 @@ class Subscriber:
         """Take up a request of a client that listens, and speaks RESP2; gives DONE or ORDINARY."""
         try:
             row = row_of(argv, self.flow.book)
-        except CommandRejected as rejected:
-            return self._answer(rejected.reply)
+        except CommandRejected:
+            return ORDINARY
         if row.name not in ALLOWED:
             return self._answer(errors.only_while_subscribed(row.fullname))
         if row.name == b"PING" and len(argv) <= 2:
@@ -88,7 +88,7 @@ class Subscriber:
             return
         count(self.flow)
         if not asking.missing:
-            self.client.say(self._listens(asking, names))
+            self.client.tell(self._listens(asking, names))
             return
         self._asking = asking
         debt = Debt(self.client)
@@ -118,7 +118,7 @@ class Subscriber:
             debt.pay(error)
             self._forget_if_idle()
         else:
-            debt.pay(self._listens(asking, names))
+            debt.pay(self._listens(asking, names), aloud=True)
 
     def _listens(self, asking: Asking, names: Sequence[bytes]) -> bytes:
         """It listens from now on: one confirmation for each name that it said."""
@@ -144,7 +144,8 @@ class Subscriber:
                 self._forget(mine.pop(name))
             confirmations.append(self._confirmation(LEAVE_WORDS[kind], kind, name))
         self.channels.subscribers -= was_listening and not self.total()
-        self._answer(b"".join(confirmations))
+        count(self.flow, local=True)
+        self.client.tell(b"".join(confirmations))
         self._forget_if_idle()
 
     def _forget(self, topic: Topic) -> None:

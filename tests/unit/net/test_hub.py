@@ -340,8 +340,9 @@ def test_many_who_send_much_take_turns(house, monkeypatch):
     assert len(turns) >= 3
 
 
-def test_what_comes_during_a_round_shares_its_writes(house, read):
+def test_what_comes_during_a_round_shares_its_writes(house, read, monkeypatch):
     """The hub looks again before it writes, so that a node is sent the requests of all at once."""
+    monkeypatch.setattr(hub_module, "monotonic", lambda: 0.0)
     node, neighbour, client = house.node(), house.client(), house.client(make=AtTheEnd)
 
     def call_neighbour():

@@ -331,6 +331,25 @@ def test_connections_that_fail_eject_without_probes(make_service, nodes, said):
     assert sum(wire.value().count(PING) for _, wire in nodes.wires) == 1
 
 
+def test_connections_that_fail_together_are_looked_at_once(started, reactor):
+    """And not at all once nobody watches any more."""
+    cluster = started("server_failure_limit = 1")
+    health, node = cluster.health, cluster.flow.nodes[0]
+
+    def looks():
+        return [
+            each for each in reactor.getDelayedCalls() if each.func == health._connections_failed
+        ]
+
+    node.failed_in_row = 5
+    for _ in range(5):
+        cluster.flow.node_failed(node)
+    assert len(looks()) == 1
+
+    health.stop()
+    assert looks() == []
+
+
 def test_an_answer_to_a_client_begins_the_count_of_connections_anew(make_service, reactor, nodes):
     """Lost connections count if something was open on them, and only in a row."""
     service = make_service("node_connections = 1\nserver_failure_limit = 3", servers=NODES[:1])

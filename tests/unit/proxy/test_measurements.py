@@ -13,8 +13,9 @@ from overlord.config import TcpAddress
 from overlord.proxy import measurements
 from overlord.taps.proxy import version
 from overlord.taps.reload import Reload
-from overlord.telemetry.exposition import StatBounds, StatService
+from overlord.telemetry.exposition import StatService
 from overlord.telemetry.metrics import Buckets
+from overlord.telemetry.site import StatBounds
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()

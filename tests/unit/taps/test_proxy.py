@@ -10,8 +10,9 @@ from overlord import __version__
 from overlord.config import TcpAddress
 from overlord.taps import proxy
 from overlord.telemetry import logs
-from overlord.telemetry.exposition import StatBounds, StatService
+from overlord.telemetry.exposition import StatService
 from overlord.telemetry.metrics import Measurement
+from overlord.telemetry.site import StatBounds
 
 CLUSTER = """
 [[clusters]]

@@ -9,8 +9,9 @@ from twisted.logger import formatEvent, globalLogPublisher
 from overlord.config import TcpAddress
 from overlord.errors import StartFailed
 from overlord.telemetry import exposition
-from overlord.telemetry.exposition import LINKS, StatBounds, StatService, Told
+from overlord.telemetry.exposition import LINKS, StatService, Told
 from overlord.telemetry.metrics import Measurement, Numbers
+from overlord.telemetry.site import StatBounds
 
 HERE = TcpAddress("127.0.0.1", 2110)
 BOUNDS = StatBounds(timeout=30.0, max_connections=3, max_request=1024, max_body=2048)

@@ -349,6 +349,11 @@ def test_what_a_client_of_resp2_may_say_while_it_listens() -> None:
         ("PING hi", b"*2\r\n$4\r\npong\r\n$2\r\nhi\r\n"),
         ("PING a b", b"-ERR wrong number of arguments for 'ping' command\r\n"),
         ("GET", b"-ERR wrong number of arguments for 'get' command\r\n"),
+        ("NOSUCH", b"-ERR unknown command 'NOSUCH', with args beginning with: \r\n"),
+        (
+            "EXEC",
+            b"-EXECABORT Transaction discarded because of: Can't execute 'exec'" + only,
+        ),
         ("RESET", b"+RESET\r\n"),
         ("PING", b"+PONG\r\n"),
     ):
@@ -360,6 +365,45 @@ def test_what_a_client_of_resp2_may_say_while_it_listens() -> None:
     assert radio.say(modern, "PING") == b"+PONG\r\n"
     assert radio.say(modern, "MULTI") == b"+OK\r\n"
     assert radio.say(modern, "SUBSCRIBE b").startswith(b"-ERR 'subscribe' is not supported by")
+
+
+def test_who_listens_cannot_be_a_browser_either() -> None:
+    """Such a line ends the connection, as it does for others."""
+    radio = Radio()
+    client = radio.client()
+    radio.listen(client, "SUBSCRIBE a")
+
+    assert radio.say(client, "POST / HTTP/1.1") == b"-ERR this is not an HTTP server\r\n"
+    assert client.closed
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_client_reply_silences_neither_confirmations_nor_messages(protocol: int) -> None:
+    """As in Redis, to which they are no replies; errors are, and the other replies stay away."""
+    radio = Radio()
+    name = radio.channel_at(0)
+    client, other = radio.client(), radio.client()
+    if protocol == 3:
+        radio.speak3(client)
+    radio.say(client, "CLIENT REPLY OFF")
+
+    assert radio.listen(client, f"SUBSCRIBE {name}") == told("subscribe", name, 1, protocol)
+    again = radio.say(client, f"SUBSCRIBE {name}")
+    radio.arrive(radio.node(0), message(name, "hi"))
+    heard = client.take()
+    silence = radio.say(client, "PING") + radio.say(client, f"PSUBSCRIBE {name} {name}x")
+    radio.lose(1)
+    radio.lose(0)
+    silence += client.take()
+
+    assert again == told("subscribe", name, 1, protocol)
+    assert heard == message(name, "hi", protocol)
+    assert silence == b""
+    assert radio.say(client, f"UNSUBSCRIBE {name}") == told("unsubscribe", name, 0, protocol)
+    assert radio.say(client, "PING") == b""
+    radio.say(other, "CLIENT REPLY SKIP")
+    assert radio.say(other, "UNSUBSCRIBE") == told("unsubscribe", None, 0)
+    assert radio.say(other, "PING") == b"+PONG\r\n"
 
 
 def test_a_node_that_says_nothing_is_asked_whether_it_is_there() -> None:

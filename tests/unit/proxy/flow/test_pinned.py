@@ -5,6 +5,9 @@ from __future__ import annotations
 from unit.proxy.flow.bench import Bench, frame
 
 OK = b"+OK\r\n"
+REFUSED_EXEC = (
+    b"-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n"
+)
 EXECABORT = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 
@@ -64,6 +67,47 @@ def test_a_connection_is_used_again_after_a_clean_end_only() -> None:
     node.stream.lost("closed")
     assert bench.say(client, "WATCH k") == OK + OK
     assert len(bench.dialled) == 1
+
+
+def test_an_exec_that_is_refused_ends_the_transaction() -> None:
+    """As in Redis: nothing is done, and what follows is no part of it. The node hears of it by the close."""
+    bench = Bench()
+    client = bench.client()
+    node = bench.pin(client, "MULTI", "SET k 1", "EXEC x", "PING")
+    bench.arrive(node, OK)
+    assert node.take() == frame("MULTI") + frame("SET k 1")
+    bench.arrive(node, b"+QUEUED\r\n")
+
+    assert client.take() == b"+QUEUED\r\n" + REFUSED_EXEC + b"+PONG\r\n"
+    assert node.take() == b""
+    assert node.closed
+    assert bench.used() == 0
+    assert bench.say(client, "EXEC") == b"-ERR EXEC without MULTI\r\n"
+
+
+def test_an_exec_that_is_refused_ends_what_no_node_knows_of() -> None:
+    """A transaction without a key, and what is none."""
+    bench = Bench()
+    client = bench.client()
+
+    for request in ("EXEC x", "MULTI", "PING", "EXEC x"):
+        said = bench.say(client, request)
+
+    assert said == REFUSED_EXEC
+    assert bench.say(client, "PING") == b"+PONG\r\n"
+
+
+def test_an_exec_that_is_refused_forgets_what_was_watched() -> None:
+    """Also outside of MULTI."""
+    bench = Bench()
+    client = bench.client()
+    node = bench.pin(client, "WATCH k")
+    bench.arrive(node, OK)
+    client.take()
+
+    assert bench.say(client, "EXEC x") == REFUSED_EXEC
+    assert node.closed
+    assert bench.used() == 0
 
 
 def test_a_dial_that_fails_is_told_to_who_waits_for_it() -> None:

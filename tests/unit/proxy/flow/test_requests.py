@@ -259,6 +259,20 @@ def test_bug_27_keys_on_several_nodes_are_refused_by_name(world):
     assert customer.got[1].startswith(b"$")
 
 
+def test_mset_of_a_key_without_a_value_is_told_so_on_several_nodes(world):
+    """And not that the keys are on several nodes, which would be no mistake."""
+    customer = world.customer()
+    text = b"-ERR wrong number of arguments for 'mset' command\r\n"
+    here, elsewhere = tags_of_two_nodes(world)
+    customer.ask_raw(command([b"MSET", b"{%b}" % here, b"v", b"{%b}" % elsewhere]), lambda _: text)
+
+    customer.send()
+    world.settle()
+
+    assert customer.got == [text]
+    assert world.flow.errors == 1
+
+
 def test_a_node_that_takes_nothing_gives_errors_at_once():
     """Above node_max_unsent a request is refused, and the client does not wait for it."""
     world = World(Limits(node_max_unsent=4096))
