@@ -243,7 +243,8 @@ class TwistedCarriage:
         return {bound: self._lingerers.hits[bound] for bound in ("linger_timeout", "max_lingering")}
 
     def _schedule(self) -> None:
-        self._flush_call = self._reactor.callLater(0, self._flush)
+        if self._flush_call is None:
+            self._flush_call = self._reactor.callLater(0, self._flush)
 
     def _flush(self) -> None:
         self._flush_call = None

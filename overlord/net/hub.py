@@ -347,8 +347,7 @@ class Hub:
             self._rounds()
         except BaseException:  # whatever it is: the reactor would remove us
             self.log.failure("a turn of the hub has failed, and was given up")
-            if self.flush_call is None:
-                self._schedule()
+            self._schedule()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor disconnects everybody, because it stops."""
@@ -356,7 +355,8 @@ class Hub:
     # Rounds.
 
     def _schedule(self) -> None:
-        self.flush_call = self.reactor.callLater(0, self.flush)
+        if self.flush_call is None:
+            self.flush_call = self.reactor.callLater(0, self.flush)
 
     def flush(self) -> None:
         """Write what was decided outside a round."""

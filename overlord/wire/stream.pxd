@@ -45,9 +45,13 @@ cdef class Farewell(Stream):
 
 cdef class Outbox:
     cdef int _write(self, list touched) except -1
+    cdef int _write_to_crowd(self) except -1
     cdef list nodes
     cdef list clients
     cdef list hungry
+    cdef list crowd
+    cdef Py_ssize_t written
+    cdef object later
     cdef public object schedule
     cdef public object failed
     cdef bint scheduled
@@ -57,6 +61,8 @@ cdef class Outbox:
 
     cdef void add(self, Stream stream)
     cdef void _wake(self)
+    cdef void add_to_crowd(self, Stream stream)
     cdef void add_hungry(self, Stream stream)
+    cdef void add_later(self, Stream stream)
     cpdef object flush(self)
     cpdef void read_clock(self)

@@ -12,6 +12,7 @@ events leaves in one write for each connection: first to the nodes, then to the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any
@@ -24,6 +25,9 @@ else:
     from overlord.wire.buffer import Buffer
 
     OPEN, FINISH, ABORT = 0, 1, 2
+
+CROWD_WRITES = cython.declare(cython.Py_ssize_t, 256)
+"""To so many of a crowd a flush writes: a millisecond or two."""
 
 STILL_OPEN, FINISHING, ABORTING = 0, 1, 2
 """
@@ -191,20 +195,28 @@ class Outbox:
     outside a round (by a timer, a slow path, a Twisted transport) calls `schedule`, once, which has to see
     to it that `flush` is called before the reactor sleeps.
 
+    One message may be for ten thousand clients: they are a crowd, and are written to some at a time, a turn of the
+    reactor between.
+
     `now` is when the round began, in nanoseconds of the monotonic clock; 0 as long as nobody has set `timed`.
     """
 
     if not cython.compiled:
         nodes: list[Stream]
         clients: list[Stream]
+        crowd: list[Stream]
         hungry: list[Stream]
+        later: deque[Stream]
         schedule: Callable[[], None]
         failed: Callable[[Stream], None]
 
     def __init__(self) -> None:
         self.nodes = []
         self.clients = []
+        self.crowd = []
+        self.written = 0
         self.hungry = []
+        self.later = deque()
         self.schedule = None
         self.failed = None
         self.scheduled = False
@@ -219,11 +231,25 @@ class Outbox:
             self.clients.append(stream)
         self._wake()
 
+    def add_to_crowd(self, stream: Stream) -> None:
+        """Have a stream's carrier look at it when its turn comes."""
+        if not stream.touched:
+            stream.touched = True
+            self.crowd.append(stream)
+            self._wake()
+
     def add_hungry(self, stream: Stream) -> None:
         """Let a stream that waits with requests go on at the end of the round."""
         if not stream.hungry:
             stream.hungry = True
             self.hungry.append(stream)
+            self._wake()
+
+    def add_later(self, stream: Stream) -> None:
+        """Let a stream that has done enough in this turn go on in another one."""
+        if not stream.hungry:
+            stream.hungry = True
+            self.later.append(stream)
             self._wake()
 
     def read_clock(self) -> None:
@@ -238,16 +264,23 @@ class Outbox:
 
     def flush(self) -> object:
         """
-        Let hungry streams go on, and carriers write, until nobody has anything left.
+        Let hungry streams go on, and carriers write, until nobody has anything left but a crowd.
 
         It ends, because each stream that goes on uses up bytes that were read before. What one stream does
         wrong (our bug) ends that stream alone: `failed(stream)` is called while the exception is handled.
+
+        A part of the crowd is written to, and of those that were to go on later one does; as long as there are
+        more, it sees to it that it is called again when the reactor has had a turn.
         """
         stream: Stream
         waiting: list
         was_in_round: cython.bint = self.in_round
         self.in_round = True
+        if self.later:
+            self.hungry.append(self.later.popleft())
         try:
+            if self.crowd:
+                self._write_to_crowd()
             while self.hungry or self.nodes or self.clients:
                 if self.hungry:
                     waiting = self.hungry
@@ -269,7 +302,22 @@ class Outbox:
         finally:
             self.in_round = was_in_round
             self.scheduled = False
+            if (self.later or self.crowd) and self.schedule is not None:
+                self.scheduled = True
+                self.schedule()
         return None
+
+    def _write_to_crowd(self) -> cython.int:
+        """Write to those of the crowd whose turn it is."""
+        part: list = self.crowd[self.written : self.written + CROWD_WRITES]
+        self.written += len(part)
+        if self.written >= len(self.crowd):
+            self.crowd = []
+            self.written = 0
+        elif self.written >= 16 * CROWD_WRITES:
+            del self.crowd[: self.written]
+            self.written = 0
+        return self._write(part)
 
     def _write(self, touched: list) -> cython.int:
         """Have the carriers of these streams write."""

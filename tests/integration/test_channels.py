@@ -4,6 +4,8 @@ import contextlib
 import resource
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -412,6 +414,46 @@ def check_crowd(proxy: OverlordProxy, nodes: list[RedisServer], count: int) -> f
     return busy
 
 
+@contextlib.contextmanager
+def neighbour(proxy: OverlordProxy) -> Iterator[list[float]]:
+    """A client, in a process of its own, that asks all the time; afterwards its waits in seconds."""
+    waits: list[float] = []
+    program = [sys.executable, "-c", NEIGHBOUR, str(proxy.port)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == b"began\n"
+        yield waits
+        told, _ = asking.communicate(b"end\n", timeout=30)
+        waits.extend(map(float, told.split()))
+    assert len(waits) > 10
+
+
+NEIGHBOUR = """
+import select, socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+waits = []
+print("began", flush=True)
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    began = time.monotonic()
+    client.sendall(b"PING\\r\\n")
+    assert client.recv(64) == b"+PONG\\r\\n"
+    waits.append(time.monotonic() - began)
+print(*waits)
+"""
+
+
+def burst(proxy: OverlordProxy, sockets: list[socket.socket], count: int) -> None:
+    """Everybody gets that many messages that are published at once, each once and in their order."""
+    wanted = b"".join(
+        b"*3\r\n$7\r\nmessage\r\n$3\r\nall\r\n$3\r\n%03d\r\n" % number for number in range(count)
+    )
+    with proxy.client(timeout=60) as publisher:
+        published = [("PUBLISH", "all", b"%03d" % number) for number in range(count)]
+        assert publisher.pipeline(published) == [1] * count
+    for one in sockets:
+        assert receive(one, len(wanted)) == wanted
+
+
 def test_listeners_cost_the_nodes_one_connection(
     proxy: OverlordProxy, nodes: list[RedisServer]
 ) -> None:
@@ -429,11 +471,20 @@ def test_ten_thousand_listeners(start_proxy: Start, nodes: list[RedisServer]) ->
     resource.setrlimit(resource.RLIMIT_NOFILE, (count + 500, hard))
     try:
         proxy = start_proxy([node.address for node in nodes])
+        memory = proxy.rss()
         started = time.monotonic()
         busy = check_crowd(proxy, nodes, count)
+        took = time.monotonic() - started
+        with crowd(proxy, count) as sockets, neighbour(proxy) as waits:
+            grown = proxy.rss() - memory
+            burst(proxy, sockets, 100)
         print(
             f"{count} listeners: {busy / 5 / count * 1e6:.1f} us of the proxy per message and listener,"
-            f" {time.monotonic() - started:.1f} s in all"
+            f" {took:.1f} s in all; {grown / count / 1024:.1f} KiB each;"
+            f" in a burst of 100 messages another client waited {max(waits) * 1000:.0f} ms at most"
         )
+        assert grown < count * 8192
+        # A tenth of that on a machine that is ours; in one go the burst takes seconds.
+        assert max(waits) < 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

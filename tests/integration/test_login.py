@@ -173,3 +173,122 @@ def test_nothing_that_is_printed_holds_a_password(start_server: Start, connect: 
         proxy.dispose()
 
     assert "s3cret" not in checked.stdout + checked.stderr + log
+
+
+PROBED = {
+    "ping_auto_eject": True,
+    "ping_fail_limit": 2,
+    "ping_interval": "50ms",
+    "ping_timeout": "500ms",
+    "server_retry_timeout": "100ms",
+    "server_retry_max_timeout": "400ms",
+}
+
+
+def probe_numbers(proxy: OverlordProxy, node: RedisServer) -> dict[str, float]:
+    """What the metrics tell of how this node is probed."""
+    labels = f'{{cluster="t",node="127.0.0.1:{node.port}"}}'
+    metrics = proxy.metrics()
+    names = ("probe_failures_total", "ejected", "ejections_total")
+    return {name: metrics[f"overlord_proxy_node_{name}{labels}"] for name in names}
+
+
+def logins(node: RedisServer, user: bytes) -> list[bytes]:
+    """The node's clients of this user, a line each."""
+    with node.client() as direct:
+        lines = direct.ask("CLIENT", "LIST").split(b"\n")
+    return [line for line in lines if b" user=%b " % user in line]
+
+
+@pytest.mark.parametrize("rights", [("+@all",), ("+@all", "-ping")])
+def test_probes_log_in_as_a_user_of_their_own(
+    start_server: Start, start_proxy: StartProxy, connect: Connect, rights: tuple[str, ...]
+) -> None:
+    """Also one that may not use PING: that it says so shows that it serves."""
+    nodes = [start_server(password="of-the-default-user") for _ in range(2)]
+    for node in nodes:
+        words = ("ACL", "SETUSER", "proxy", "on", f">{PASSWORD}", "~*", "&*", *rights)
+        assert connect(node).call(*words) == OK
+    proxy = start_proxy(
+        [node.address for node in nodes],
+        node_username="proxy",
+        node_password=PASSWORD,
+        greet_nodes=False,
+        **PROBED,
+    )
+    # Two for requests, and one that asks.
+    wait_for(lambda: all(len(logins(n, b"proxy")) >= 3 for n in nodes), "probes are logged in")
+    seen = [pings(node) for node in nodes]
+    client = connect(proxy)
+
+    assert {client.call("SET", key, "v") for key in spread("key", 40)} == {OK}
+    for node, before in zip(nodes, seen, strict=True):
+        wait_for(lambda: pings(node) > before + 2, "it is asked again and again")  # noqa: B023
+        assert set(probe_numbers(proxy, node).values()) == {0}
+    assert PASSWORD not in proxy.log()
+
+
+def pings(node: RedisServer) -> int:
+    """How often the node was asked whether it is there, and answered or refused to."""
+    with node.client() as direct:
+        told = direct.call("INFO", "commandstats").decode()
+    line = next((line for line in told.split() if line.startswith("cmdstat_ping:")), "")
+    numbers = dict(word.split("=") for word in line.partition(":")[2].split(",") if word)
+    return int(numbers.get("calls", 0)) + int(numbers.get("rejected_calls", 0))
+
+
+def test_a_node_that_refuses_the_login_of_a_probe_is_ejected_until_it_takes_it(
+    start_server: Start, start_proxy: StartProxy, connect: Connect
+) -> None:
+    """Its keys go to the other node meanwhile, the log says why, and what is mended there is enough."""
+    node, good = start_server(password="another"), start_server(password=PASSWORD)
+    proxy = start_proxy([node.address, good.address], redis_auth=PASSWORD, **PROBED)
+    wait_for(lambda: probe_numbers(proxy, node)["ejected"] == 1, "it is ejected")
+    client = connect(proxy)
+
+    keys = spread("key", 40)
+    assert {client.call("SET", key, "v") for key in keys} == {OK}
+    assert connect(good).call("DBSIZE") == 40
+    assert "login refused" in proxy.log()
+    assert probe_numbers(proxy, good) == dict.fromkeys(probe_numbers(proxy, good), 0)
+
+    assert connect(node).call("CONFIG", "SET", "requirepass", PASSWORD) == OK
+    wait_for(lambda: probe_numbers(proxy, node)["ejected"] == 0, "it is back")
+    wait_for(lambda: {client.call("SET", key, "v") for key in keys} == {OK}, "it is used")
+    with connect_with(node, PASSWORD) as direct:
+        assert direct.call("DBSIZE") > 0
+    assert PASSWORD not in proxy.log()
+
+
+def test_a_user_that_is_switched_off_ejects_its_node_and_switched_on_brings_it_back(
+    start_server: Start, start_proxy: StartProxy, connect: Connect
+) -> None:
+    """The node ends the connections of a user that is deleted, and refuses new ones."""
+    nodes = [start_server(password="of-the-default-user") for _ in range(2)]
+    words = ("ACL", "SETUSER", "proxy", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+    for node in nodes:
+        assert connect(node).call(*words) == OK
+    proxy = start_proxy(
+        [node.address for node in nodes],
+        node_username="proxy",
+        node_password=PASSWORD,
+        **PROBED,
+    )
+    client = connect(proxy)
+    keys = spread("key", 40)
+    assert {client.call("SET", key, "v") for key in keys} == {OK}
+
+    assert connect(nodes[0]).call("ACL", "DELUSER", "proxy") == 1
+    wait_for(lambda: probe_numbers(proxy, nodes[0])["ejected"] == 1, "it is ejected")
+    wait_for(lambda: {client.call("SET", key, "v") for key in keys} == {OK}, "all keys are served")
+    assert connect(nodes[0]).call(*words) == OK
+    wait_for(lambda: probe_numbers(proxy, nodes[0])["ejected"] == 0, "it is back")
+    wait_for(lambda: {client.call("SET", key, "v") for key in keys} == {OK}, "all keys are served")
+
+    assert logins(nodes[0], b"proxy")
+
+
+def connect_with(node: RedisServer, password: str) -> Client:
+    """A client of a server whose password has changed."""
+    node.password = password
+    return node.client()

@@ -7,6 +7,11 @@ The connection over which a node tells what is published there, and the way of a
 
 It speaks RESP2, as every node can. A message is the same bytes in both protocols but for its first one, so
 nothing is made anew for anybody.
+
+Ten thousand listeners need ten thousand copies of each message, and others must not wait for all of them. So a
+link does only `TURN_EFFORT` at a time: then it is not read from, and goes on in another turn of the reactor with
+those that the message has not reached yet. The next message waits until all have it. Their writes are spread over
+turns as well, see `Outbox`; as that takes longer, a write carries several messages when many are published.
 """
 
 from __future__ import annotations
@@ -51,6 +56,8 @@ else:
     from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from overlord.wire.stream import OPEN
 
+    OTHER, DELIVERED, UNFINISHED = 0, 1, 2
+
 CHANNEL, PATTERN, SHARD = 0, 1, 2
 """What a name can be: of a channel, a pattern for such names, or a shard channel's."""
 JOIN_WORDS = (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
@@ -59,6 +66,12 @@ LEAVE_WORDS = (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")
 
 LARGE_MESSAGE = cython.declare(cython.Py_ssize_t, 65536)
 """Messages from this size on are written to each client at once, so that not all copies are held together."""
+TURN_EFFORT = cython.declare(cython.Py_ssize_t, 4096)
+"""What a link does for messages in one turn: a copy costs 1, and 1 more for each 256 bytes. A millisecond or two."""
+WRITE_EFFORT = cython.declare(cython.Py_ssize_t, 16)
+"""What it costs more that somebody has to be written to in this turn."""
+CROWD = cython.declare(cython.Py_ssize_t, 512)
+"""More listeners than this are a crowd: see `Outbox`."""
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$"
 PMESSAGE = b"*4\r\n$8\r\npmessage\r\n$"
 SMESSAGE = b"*3\r\n$8\r\nsmessage\r\n$"
@@ -92,39 +105,6 @@ class Topic:
         self.waiting = {}
         self.nodes = ()
 
-    def deliver(
-        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.int:
-        """Give the message `p[start:end]` to all listeners, each one copy; gives how many got it."""
-        client: Client
-        flow: Flow
-        count: cython.int = 0
-        size: cython.Py_ssize_t = end - start
-        # A copy of the list: who is thrown out for reading too slowly leaves it meanwhile.
-        for client in list(self.listeners):
-            if client.gone or client.closing != OPEN:
-                continue
-            flow = client.flow
-            if client.outgoing.size() > 0 and (
-                client.outgoing.size() + client.retained + size > flow.max_unsent
-            ):
-                client.throw_out("max_unsent", "messages unread")
-                continue
-            if client.outgoing.size() > 0 and flow.over_budget(size):
-                client.throw_out("max_memory", "a message too large for the memory budget")
-                continue
-            try:
-                client.outgoing.append(p, start, end)
-                if client.protocol == 3:
-                    client.outgoing.p[client.outgoing.end - size] = PUSH
-                client.touch()
-                if size >= LARGE_MESSAGE and client.carrier is not None:
-                    client.carrier.flush()
-            except Exception:  # noqa: BLE001  # whatever it is: it ends this client, not the node's connection
-                client.outbox.failed(client)
-            count += 1
-        return count
-
 
 @cython.cclass
 class ListenLink(RedisLink):
@@ -135,11 +115,16 @@ class ListenLink(RedisLink):
         topics: what it listens to, or is to; with True what the node has confirmed.
         kept: whether it is dialled again when it is lost.
         interrupted: it was lost with topics, and not all of them are confirmed again.
+        resting: it has done enough in this turn, and goes on in the next one.
+        effort: what it may still do in this turn.
+        audience: who listened when the message came that is being delivered; None: none is.
+        reached: how many of them have been dealt with.
     """
 
     if not cython.compiled:
         topics: dict[Topic, bool]
         asked: deque[tuple[Topic | None, bool]]
+        audience: list[Client] | None
 
     def __init__(self, flow: Flow, node: Node, directory: tuple[dict[bytes, Topic], ...]) -> None:
         RedisLink.__init__(self, flow, node, 2)
@@ -150,6 +135,10 @@ class ListenLink(RedisLink):
         self.asked = deque()
         self.heard_at = 0.0
         self.heard = 0
+        self.resting = False
+        self.effort = 0
+        self.audience = None
+        self.reached = 0
 
     def ask(self, topic: Topic | None, joins: cython.bint) -> None:
         """Have the node begin to tell of a topic, or stop; without a topic, say whether it is there."""
@@ -183,6 +172,8 @@ class ListenLink(RedisLink):
     def lost(self, trouble: str) -> None:
         """There is no connection (any more)."""
         RedisLink.lost(self, trouble)
+        self.resting = False
+        self.audience = None
         self.asked.clear()
         self.flow.channels.link_lost(self)
 
@@ -193,15 +184,23 @@ class ListenLink(RedisLink):
         at: cython.Py_ssize_t = start
         after: cython.Py_ssize_t
         found: cython.int
+        done: cython.int
         scanner: ReplyScanner = self.scanner
         self.silent_since = 0.0
         if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
             return end
+        if self.resting:
+            return start
+        self.effort = TURN_EFFORT
         while at < end:
             found = scanner.scan(p, at, end)
             if found == WHOLE:
                 after = at + scanner.length
-                if not self._hand_on(p, at, after):
+                done = self._hand_on(p, at, after)
+                if done == UNFINISHED:
+                    self._rest()
+                    return at
+                if done == OTHER:
                     if self.head is None:
                         self._break_off(
                             f"sent {cut(p, at, min(after, at + 32))!r} without being asked"
@@ -211,6 +210,9 @@ class ListenLink(RedisLink):
                 at = after
                 if self.closing != OPEN:
                     return end
+                if self.effort <= 0 and at < end:
+                    self._rest()
+                    return at
             elif found == VIOLATION:
                 if scanner.broken_bound:
                     self.flow.hit(scanner.broken_bound)
@@ -225,10 +227,26 @@ class ListenLink(RedisLink):
                 break
         return at
 
+    def _rest(self) -> cython.int:
+        """It has done enough: others have their turn."""
+        self.resting = True
+        self.set_paused(True)
+        self.outbox.add_later(self)
+        return 0
+
+    def go_on(self) -> object:
+        """Go on with the messages that wait."""
+        if self.resting:
+            self.resting = False
+            self.feed_incoming()
+            if not self.resting:
+                self.set_paused(False)
+        return None
+
     def _hand_on(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.bint:
-        """Whether `p[start:end]` is a message; if so, its listeners have it."""
+    ) -> cython.int:
+        """If `p[start:end]` is a message, give it to its listeners: DELIVERED or UNFINISHED; else OTHER."""
         kind: cython.int
         at: cython.Py_ssize_t
         size: cython.Py_ssize_t = 0
@@ -242,18 +260,83 @@ class ListenLink(RedisLink):
             kind = SHARD
             at = start + len(SMESSAGE)
         else:
-            return False
+            return OTHER
         first: cython.Py_ssize_t = at
         while 48 <= p[at] <= 57 and at - first < MAX_DIGITS:
             size = size * 10 + (p[at] - 48)
             at += 1
         if at == first or p[at] != 13 or at + 2 + size > end:
-            return False
-        self.flow.messages += 1
+            return OTHER
         topic: Topic = self.directory[kind].get(cut(p, at + 2, at + 2 + size))
-        if topic is not None:
-            self.flow.deliveries += topic.deliver(p, start, end)
+        if self.audience is None:
+            self.flow.messages += 1
+            self.effort -= 1
+            if topic is None:
+                return DELIVERED
+            # A copy: who is thrown out for reading too slowly leaves the topic meanwhile.
+            self.audience = list(topic.listeners)
+            self.reached = 0
+        if topic is not None and not self._deliver(topic, p, start, end):
+            return UNFINISHED
+        self.audience = None
+        return DELIVERED
+
+    def _deliver(
+        self,
+        topic: Topic,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """Give a copy of the message `p[start:end]` to those who have none yet; whether all have one now."""
+        client: Client
+        audience: list = self.audience
+        was_interrupted: cython.bint = self.reached > 0
+        while self.reached < len(audience):
+            if self.effort <= 0:
+                return False
+            client = audience[self.reached]
+            self.reached += 1
+            if client.gone or client.closing != OPEN:
+                continue
+            if was_interrupted and client not in topic.listeners:
+                continue
+            self._give(client, p, start, end)
         return True
+
+    def _give(
+        self,
+        client: Client,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Give a client its copy of a message."""
+        flow: Flow = self.flow
+        size: cython.Py_ssize_t = end - start
+        if client.outgoing.size() > 0:
+            if client.outgoing.size() + client.retained + size > flow.max_unsent:
+                client.throw_out("max_unsent", "messages unread")
+                return 0
+            if flow.over_budget(size):
+                client.throw_out("max_memory", "a message too large for the memory budget")
+                return 0
+        self.effort -= 1 + (size >> 8)
+        try:
+            client.outgoing.append(p, start, end)
+            if client.protocol == 3:
+                client.outgoing.p[client.outgoing.end - size] = PUSH
+            if len(self.audience) > CROWD:
+                self.outbox.add_to_crowd(client)
+            elif not client.touched:
+                self.effort -= WRITE_EFFORT
+                client.touch()
+            if size >= LARGE_MESSAGE and client.carrier is not None:
+                client.carrier.flush()
+        except Exception:  # noqa: BLE001  # whatever it is: it ends this client, not the node's connection
+            client.outbox.failed(client)
+        flow.deliveries += 1
+        return 0
 
     def _settle(
         self,

@@ -665,3 +665,114 @@ def test_a_name_of_any_bytes() -> None:
     radio.arrive(node, confirmed + one)
 
     assert client.take() == confirmed + one
+
+
+CROWD = 5000
+"""More than are told of a message in one turn, and more than are written to in one."""
+
+
+def crowd(radio: Radio, name: str) -> list[Wire]:
+    """Many who listen to a name of the first node's."""
+    clients = [radio.client() for _ in range(CROWD)]
+    radio.listen(clients[0], f"SUBSCRIBE {name}")
+    for client in clients[1:]:
+        assert radio.say(client, f"SUBSCRIBE {name}") == told("subscribe", name, 1)
+    return clients
+
+
+def turns(radio: Radio) -> int:
+    """Let the reactor have turns as long as it is asked for more; gives how many."""
+    asked: list[int] = [1]
+    radio.outbox.schedule = lambda: asked.append(1)
+    made = 0
+    while asked:
+        asked.clear()
+        radio.outbox.flush()
+        made += 1
+        assert made < 1000, "it never ends"
+    return made
+
+
+def test_a_crowd_is_told_in_many_turns_and_others_are_served_between() -> None:
+    """Each one gets each message once, in their order, and meanwhile the node is not read from."""
+    radio = Radio()
+    name = radio.channel_at(0)
+    clients = crowd(radio, name)
+    neighbour = radio.client()
+    node = radio.node(0)
+    texts = [message(name, f"text {number}") for number in range(3)]
+
+    radio.arrive(node, b"".join(texts))
+    reached = sum(bool(client.sent) for client in clients)
+    paused = node.stream.paused
+    answer = radio.say(neighbour, "PING")
+
+    assert 0 < reached < CROWD // 2
+    assert paused
+    assert answer == b"+PONG\r\n"
+    assert sum(bool(client.sent) for client in clients) < CROWD
+    assert turns(radio) > 5
+    assert {client.take() for client in clients} == {b"".join(texts)}
+    assert not node.stream.paused
+    assert (radio.flow.messages, radio.flow.deliveries) == (3, 3 * CROWD)
+
+
+def test_who_leaves_a_crowd_before_its_turn_gets_nothing_more() -> None:
+    """Whether it says so or its connection ends; who comes meanwhile gets what follows."""
+    radio = Radio()
+    name = radio.channel_at(0)
+    clients = crowd(radio, name)
+    late = radio.client()
+    first, second = message(name, "first"), message(name, "second")
+
+    radio.node(0).stream.receive(first + second)
+    clients[-1].stream.receive(frame(f"UNSUBSCRIBE {name}"))
+    clients[-2].stream.lost()
+    late.stream.receive(frame(f"SUBSCRIBE {name}"))
+    turns(radio)
+
+    assert clients[-1].take() == told("unsubscribe", name, 0)
+    assert clients[-2].take() == b""
+    assert late.take() == told("subscribe", name, 1) + second
+    assert {client.take() for client in clients[:-2]} == {first + second}
+
+
+def test_a_crowd_outlives_the_connection_that_is_telling_it() -> None:
+    """Who was not told yet misses the message, as everybody misses what comes in between."""
+    radio = Radio()
+    name = radio.channel_at(0)
+    clients = crowd(radio, name)
+    first, second = message(name, "first"), message(name, "second")
+
+    radio.node(0).stream.receive(first)
+    radio.lose(0)
+    turns(radio)
+    got = [client.take() for client in clients]
+    link = radio.flow.channels.links[radio.flow.nodes[0]]
+    node = radio.up(link)
+    radio.confirm(node)
+    radio.arrive(node, second)
+    turns(radio)
+
+    assert set(got) == {first, b""}
+    assert {client.take() for client in clients} == {second}
+    assert not link.paused
+
+
+def test_many_small_audiences_take_turns_as_well() -> None:
+    """What counts is how much is to be copied and to be written, whoever it is for."""
+    radio = Radio()
+    names = [radio.channel_at(0, f"n{number}-") for number in range(40)]
+    clients = [radio.client() for _ in range(400)]
+    for number, client in enumerate(clients):
+        radio.listen(client, f"SUBSCRIBE {names[number // 10]}")
+    text = b"".join(message(name, "text") for name in names)
+
+    radio.arrive(radio.node(0), text * 20)
+
+    assert radio.node(0).stream.paused
+    assert sum(len(client.sent) for client in clients) < 10 * 20 * len(text)
+    turns(radio)
+    assert [client.take() for client in clients] == [
+        message(names[number // 10], "text") * 20 for number in range(400)
+    ]
