@@ -303,6 +303,8 @@ class Hub:
         # Twisted's own services keep the transport that they were given, and close that.
         transport.loseConnection = adopted.loseConnection
         transport.abortConnection = adopted.abortConnection
+        # Or it would be kept by a circle, and with it all that the connection was made for.
+        transport.protocol = transport.connector = None
         if self.free:
             adopted.index = self.free.pop()
             self.transports[adopted.index] = adopted

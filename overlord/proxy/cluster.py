@@ -363,6 +363,7 @@ class Cluster:
             if retired.look(now, self.flow, config, drain_timeout):
                 self.retired.remove(retired)
                 self.flow.inherit(retired.node)
+                retired.node.forget_links()
                 closed += 1
         return closed
 

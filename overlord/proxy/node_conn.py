@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define
 from twisted.internet import error
 from twisted.internet.interfaces import IAddress
@@ -12,12 +14,18 @@ from overlord.net.carriage import Carriage, StreamProtocol
 from overlord.proxy.flow.node_link import NodeLink
 
 
+def nothing() -> None:
+    """Nobody wants to be told."""
+
+
 @define(eq=False, slots=False)
 class NodeConn(StreamProtocol):
     """One connection to a node; what goes over it is its link's affair."""
 
     stream: NodeLink
     carriage: Carriage
+    lost: Callable[[], None]
+    """Called when the connection is gone, and the link knows."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -26,6 +34,8 @@ class NodeConn(StreamProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.stream.lost(self.stream.reason or trouble_of(reason))
+        lost, self.lost = self.lost, nothing
+        lost()
 
 
 @define(eq=False, slots=False)
@@ -34,10 +44,12 @@ class NodeConnFactory(Factory):
 
     link: NodeLink
     carriage: Carriage
+    lost: Callable[[], None] = nothing
+    """Called when one of them is gone, and the link knows."""
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> NodeConn:
-        return NodeConn(self.link, self.carriage)
+        return NodeConn(self.link, self.carriage, self.lost)
 
 
 def trouble_of(reason: Failure) -> str:

@@ -7,7 +7,7 @@ from random import random
 from typing import Any
 
 from attrs import define, field
-from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.internet import backoffPolicy
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
@@ -27,6 +27,7 @@ from overlord.net.carriage import Carriage
 from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Link
 from overlord.proxy.node_conn import NodeConnFactory, trouble_of
+from overlord.proxy.redialer import Redialer
 from overlord.wire.stream import ABORTING
 
 ATTEMPT_DELAY = 0.05
@@ -69,7 +70,7 @@ class Pool:
     """
     The connections to one node.
 
-    Each link has a service that dials, and dials again with back-off after a failure or a loss. Logs when
+    Each link has a `Redialer`, which dials again with back-off after a failure or a loss. Logs when
     the node is lost (no link is ready) and when it is back.
     """
 
@@ -86,18 +87,18 @@ class Pool:
     _was_up: bool | None = field(default=None, init=False)
     _was_refused: str = field(default="", init=False)
     _lacks_resp3: bool = field(default=False, init=False)
-    _services: dict[Link, ClientService] = field(factory=dict, init=False)
-    _listening: dict[Link, ClientService] = field(factory=dict, init=False)
+    _redialers: dict[Link, Redialer] = field(factory=dict, init=False)
+    _listening: dict[Link, Redialer] = field(factory=dict, init=False)
     _dialled: set[Deferred[IProtocol]] = field(factory=set, init=False)
 
     def open(self, link: NodeLink) -> None:
         """Open a link, and keep it open; does nothing for one that is kept already."""
-        if link in self._services:
+        if link in self._redialers:
             return
         link.changed = self._look
         link.greeted = lambda accepted: self._greeted(link, accepted)
-        self._services[link] = service = self._service(link)
-        service.startService()
+        self._redialers[link] = redialer = self._redialer(link)
+        redialer.start()
 
     def listen(self, link: NodeLink) -> None:
         """
@@ -106,8 +107,8 @@ class Pool:
         It says nothing about whether the node is up: a node may refuse it, and serve requests.
         """
         if link not in self._listening:
-            self._listening[link] = service = self._service(link)
-            service.startService()
+            self._listening[link] = redialer = self._redialer(link)
+            redialer.start()
 
     def listen_on(self, other: Pool) -> None:
         """Keep the links open that listen, which another pool has opened to the same server."""
@@ -116,18 +117,18 @@ class Pool:
 
     def listen_no_more(self, link: NodeLink) -> None:
         """Dial for this link no more."""
-        if (service := self._listening.pop(link, None)) is not None:
-            service.stopService()
+        if (redialer := self._listening.pop(link, None)) is not None:
+            redialer.stop()
 
-    def _service(self, link: NodeLink) -> ClientService:
+    def _redialer(self, link: NodeLink) -> Redialer:
         """What dials a link, and dials it again with back-off."""
         endpoint = DialledEndpoint(self._endpoint, link, self.reactor, self._timeout, self._look)
-        return ClientService(
+        return Redialer(
             endpoint,
             NodeConnFactory(link, self.carriage),
-            # Not the service's own count: it takes a connection for a success, whoever answers there.
-            retryPolicy=lambda _: self._delay(max(link.dials_failed - 1, 0)),
-            clock=self.reactor,
+            # A connection is no success yet: that depends on who answers there, which the link knows.
+            lambda: self._delay(max(link.dials_failed - 1, 0)),
+            self.reactor,
         )
 
     def open_once(self, link: NodeLink) -> None:
@@ -187,18 +188,18 @@ class Pool:
                 cluster=self.cluster.name,
             )
         self._lacks_resp3 = not accepted
-        if not accepted and (service := self._services.pop(link, None)) is not None:
-            service.stopService()
+        if not accepted and (redialer := self._redialers.pop(link, None)) is not None:
+            redialer.stop()
 
     def _look(self) -> None:
         """A link has changed: say so if the node has come or gone with it, or lets us in no more."""
-        links = [link for link in self._services if link.protocol == 2]
+        links = [link for link in self._redialers if link.protocol == 2]
         self.is_up = any(link.is_ready() for link in links)
-        if not self._services or self.is_retired:  # no news about what we end ourselves
+        if not self._redialers or self.is_retired:  # no news about what we end ourselves
             return
         if self._was_up is None and not self.is_up and not any(link.dials_failed for link in links):
             return  # a link that speaks RESP3 was faster: how the others fare is to be seen
-        node = next(iter(self._services)).node
+        node = next(iter(self._redialers)).node
         refused = node.login_refused
         if self.is_up == self._was_up and refused == self._was_refused:
             return
@@ -237,11 +238,11 @@ class Pool:
         """Close all connections, and dial no more."""
         for dialled in list(self._dialled):
             dialled.cancel()
-        services = {**self._services, **self._listening}
-        self._services, self._listening = {}, {}
+        redialers = {**self._redialers, **self._listening}
+        self._redialers, self._listening = {}, {}
         stopping = []
-        for link, service in services.items():
+        for link, redialer in redialers.items():
             link.close(ABORTING, why)
-            stopping.append(service.stopService())
+            stopping.append(redialer.stop())
         for each in stopping:
             await each

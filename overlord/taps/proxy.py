@@ -209,7 +209,7 @@ class Options(usage.Options):
 
     synopsis = "--cluster FILE [options]"
     longdesc = (
-        "Serves the clusters of FILE: makes many Redis servers look like one. Keys are hashed to servers, "
+        "Serves the clusters of FILE: makes many Redis servers, or memcacheds, look like one. Keys are hashed to servers, "
         "commands with many keys are split and joined, clients speak RESP2 or RESP3."
     )
     optParameters = [

@@ -456,15 +456,26 @@ class Caller:
             ("BLPOP", self.queue, 0), lambda reply: reply == [self.queue, value], nothing_in_doubt
         )
 
+    def wait(self) -> None:
+        """Wait for what does not come, so that something lies at a node for a while."""
+        if self.leaves or self.checker.faults:
+            return
+        self.ask(
+            ("BLPOP", f"{self.name}:nothing", "0.02"),
+            lambda reply: reply is (Null.RESP3 if self.resp3 else Null.ARRAY),
+            nothing_in_doubt,
+        )
+
     def publish(self) -> None:
         """Publish a token on a channel of one's own; somebody listens to it."""
         channel = self.random.choice(self.channels)
         token = self.token(channel)
-        self.checker.published[token] = False
+        name, size = token.partition(b";")[0], len(token)  # the whole would fill our memory
+        self.checker.published[name] = (size, False)
 
         def check(reply: Reply) -> bool:
             if type(reply) is int and reply >= 1:
-                self.checker.published[token] = True
+                self.checker.published[name] = (size, True)
                 return True
             return self.checker.faults and reply == 0
 
@@ -609,11 +620,13 @@ class Listener(Caller):
 
     def hear(self, channel: bytes, text: bytes) -> None:
         self.checker.report.messages += 1
-        if text not in self.checker.published or not text.startswith(channel + b"="):
+        name, _, rest = text.partition(b";")
+        size, _ = self.checker.published.get(name, (-1, False))
+        if len(text) != size or rest.strip(b".") or not name.startswith(channel + b"="):
             self.checker.complain(self, f"a message that nobody has published: {excerpt(text)}")
-        elif text in self.heard:
+        elif name in self.heard:
             self.checker.complain(self, f"a message for the second time: {excerpt(text)}")
-        self.heard.add(text)
+        self.heard.add(name)
 
     def fill(self) -> None:
         """Once in a while, begin to listen to another name, and stop; others do the same with it."""
@@ -631,7 +644,9 @@ class Listener(Caller):
     def missed(self) -> list[bytes]:
         """What was surely published, and did not come."""
         return [
-            text for text, sure in self.checker.published.items() if sure and text not in self.heard
+            name
+            for name, (_, sure) in self.checker.published.items()
+            if sure and name not in self.heard
         ]
 
 
@@ -658,6 +673,7 @@ ASKED: list[tuple[Callable[[Caller], None], int]] = [
 OF_ONE_CONNECTION: list[tuple[Callable[[Caller], None], int]] = [
     (Caller.transact, 2),
     (Caller.pop, 1),
+    (Caller.wait, 1),
 ]
 """What needs a connection to a node of one's own, and is asked with `transacts` only."""
 
@@ -707,8 +723,8 @@ class Checker:
         self.kinds = (ASKED[:-1] if faults else ASKED) + (OF_ONE_CONNECTION if transacts else [])
         self.kinds = self.kinds + (OF_LISTENERS if listeners else [])
         self.report = Report(seed)
-        self.published: dict[bytes, bool] = {}
-        """All tokens on channels; with True those that nodes have surely passed on."""
+        self.published: dict[bytes, tuple[int, bool]] = {}
+        """The beginnings of all tokens on channels, their sizes, and whether nodes have surely passed them on."""
         self._count = callers
         self._listener_count = listeners
         self._epoll = select.epoll()

@@ -449,6 +449,80 @@ def test_no_message_is_lost_while_nodes_change(
     assert results(proxy)["refused"] == 0
 
 
+def mixed(
+    proxy: OverlordProxy, servers: list[RedisServer], seed: int, seconds: float, pause: float
+) -> Checker:
+    """
+    All that the checker can ask, over four nodes, under reloads that leave each key where it is.
+
+    Connections are all made anew, or some of them; nodes change their places in the file; bounds change.
+    """
+    choose = random.Random(seed)
+    named = aliased(servers, "abcd")
+    checker = Checker(
+        proxy.address, seed=seed, callers=24, transacts=True, listeners=6, patience=15.0
+    )
+    ends = time.monotonic() + seconds
+    with checker as report:
+        while time.monotonic() < ends and not report.problems:
+            changed = proxy.settings | {
+                "servers": choose.sample(named, 4),
+                "node_connections": choose.randint(1, 4),
+                "greet_nodes": choose.choice((True, False)),
+                "window_start": choose.choice((1, 16)),
+                "read_timeout": choose.choice(("2s", "3s")),
+                "max_subscriptions": choose.randint(1000, 2000),
+            }
+            put(proxy, toml({"clusters": [changed]}))
+            os.kill(proxy.pid, signal.SIGHUP)
+            time.sleep(pause)
+    return checker
+
+
+def test_all_that_clients_do_goes_on_under_reloads(
+    start_proxy: Start, servers: list[RedisServer], seed: int
+) -> None:
+    """Pipelines, transactions, waits and subscriptions: every reply and message is right."""
+    proxy = start_proxy(aliased(servers, "abcd"), dial_timeout="2s", read_timeout="2s")
+
+    report = mixed(proxy, servers, seed, 6, 0.3).report
+
+    report.assert_right()
+    assert report.errors == {}
+    assert report.messages > 100
+    assert results(proxy)["applied"] > 5
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("pause", [1.0, 0.05])
+def test_all_that_clients_do_goes_on_for_minutes(
+    pause: float, start_proxy: Start, start_server: Callable[..., RedisServer], seed: int
+) -> None:
+    """The same for long, with a reload every second, and with as many as there can be."""
+    servers = [start_server() for _ in range(4)]
+    proxy = start_proxy(aliased(servers, "abcd"), dial_timeout="2s", read_timeout="2s")
+
+    report = mixed(proxy, servers, seed, 180, pause).report
+
+    report.assert_right()
+    assert report.errors == {}
+    assert report.messages > 100
+
+
+@pytest.mark.soak
+def test_no_message_is_lost_in_minutes_of_changes(
+    start_proxy: Start, start_server: Callable[..., RedisServer], seed: int
+) -> None:
+    """Channels move all the time."""
+    servers = [start_server() for _ in range(4)]
+    proxy = start_proxy([server.address for server in servers], dial_timeout="2s")
+
+    report = moving(proxy, servers, seed, 120, 0.1).report
+
+    report.assert_right()
+    assert report.errors == {}
+
+
 def _listened_to(server: RedisServer) -> tuple[int, int]:
     """How many connections listen to the channel at a server, and how many patterns there are."""
     with at(server.port) as client:

@@ -776,6 +776,19 @@ class Node:
             count += link.in_flight
         return count
 
+    def forget_links(self) -> None:
+        """
+        It is used no more.
+
+        What holds each other is left to Python's collector otherwise, which keeps everybody waiting
+        meanwhile (`python -m bench --only reload`).
+        """
+        link: Link
+        for link in self.links + self.links3:
+            link.changed = link.greeted = None
+        self.links = []
+        self.links3 = []
+
     def set_trouble(self, trouble: str) -> None:
         self.trouble = trouble.replace("\r", " ").replace("\n", " ")
 

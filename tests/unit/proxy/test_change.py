@@ -1,10 +1,12 @@
 """Another configuration for a proxy that runs: what is opened, kept and closed, without a network."""
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel
 
+from overlord.config import ClusterConfig
 from overlord.errors import CannotListen, StartFailed
 
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
@@ -357,3 +359,75 @@ def test_a_node_under_another_name_is_listened_to_once(listened, begin, reactor)
     assert client.value() == LISTENS + HEARD
     turns(reactor, 0.2)
     assert not channel.is_closed
+
+
+OTHER_VALUES = {
+    "listen_proto": None,
+    "listen_addr": None,
+    "servers": None,
+    "name": None,
+    "cache_type": None,
+    "hash_method": "'murmur'",
+    "hash_distribution": "'modula'",
+    "hash_tag": "'[]'",
+    "hash_compat": "'twemproxy'",
+    "empty_hash_tag": "'empty'",
+    "redis_auth": "'secret'",
+    "node_username": "'proxy'\nnode_password = 'secret'",
+    "node_password": "'secret'",
+    "node_password_file": None,
+    "node_password_env": None,
+    "password": "'secret'",
+    "password_file": None,
+    "password_env": None,
+    "slowlog_slower_than": None,
+    "ping_auto_eject": "true",
+    "on_missing_node": "'error'",
+    "base64_keys": "'as_sent'",
+    "greet_nodes": None,
+    "redial_delay": "'100ms'",
+    "deny_commands": "['KEYS']",
+    "allow_commands": "['GET', 'ECHO']",
+    "rename_commands": "{ KEYS = '' }",
+}
+"""For each key another value than its own; None: other tests have it. Numbers and times are not named."""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        field.name
+        for field in attrs.fields(ClusterConfig)
+        if OTHER_VALUES.get(field.name, "") is not None
+    ],
+)
+def test_every_key_changes_while_clients_stay(
+    key, make_service, clusters, apply, reactor, listening, said
+):
+    """It is said in the log's words, and what is asked next is answered, by whatever node has it then."""
+    common = "node_connections = 1\n" if key != "node_connections" else ""
+    service = make_service(common, servers=("127.0.0.1:1:1 a", "127.0.0.1:2:1 b"))
+    service.startService()
+    client = reactor.connects()
+    now = getattr(service._clusters[0].config, key)
+    other = OTHER_VALUES.get(key) or now + 1
+
+    text = f"{common}{key} = {_shown(key, other)}\n"
+    change = apply(service, clusters(text, servers=("127.0.0.1:1:1 a", "127.0.0.1:2:1 b")))
+
+    (sentence,) = change.sentences()
+    assert "secret" not in sentence
+    assert ("node_password" if key in ("redis_auth", "node_username") else key) in sentence
+    (cluster,) = service._clusters
+    assert getattr(cluster.config, key) != now
+    assert getattr(cluster.flow.limits, key) != now
+    assert client.says(b"ECHO x\r\n") == b"$1\r\nx\r\n"
+    for index in range(reactor.dials()):
+        reactor.accepts(index)
+    client.says(GET)
+    assert not client.is_closed
+    assert said.lines(LogLevel.critical, LogLevel.error) == []
+
+
+def _shown(key, other):
+    return f"'{other}s'" if isinstance(other, float) else other
