@@ -54,6 +54,8 @@ def ask(service, request):
     """The statuses and the bodies of the answers to what is sent at once."""
     transport = connect(service)
     transport.protocol.dataReceived(request)
+    for _ in range(100):  # on a busy machine, a page is made in several turns
+        service.reactor.advance(0)
     return transport.value().decode()
 
 
