@@ -311,6 +311,12 @@ class ClusterConfig:
     are answered with `SERVER_ERROR` always.
     """
 
+    strict_keys: bool = False
+    """
+    Whether keys of memcache with control characters are refused, as the protocol says. memcached itself
+    takes them, and some clients rely on that.
+    """
+
     base64_keys: Literal["decoded", "as_sent"] = "decoded"
     """
     How keys of memcache's meta commands are hashed that are sent in base64, with the flag `b`. `decoded`:

@@ -31,6 +31,7 @@ cdef class TextRequestScanner:
     cdef readonly Py_ssize_t line_end
     cdef readonly Py_ssize_t data_start
     cdef readonly bint has_control
+    cdef readonly bint is_strict
     cdef readonly bytes fault
     cdef readonly str broken_bound
     cdef Py_ssize_t starts[8]

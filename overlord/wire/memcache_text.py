@@ -164,8 +164,11 @@ class TextRequestScanner:
             self.starts = [0] * KEPT_WORDS
             self.ends = [0] * KEPT_WORDS
 
-    def set_bounds(self, max_line: int, max_request: int, max_value: int) -> None:
-        """These bounds hold from the next command on."""
+    def set_bounds(
+        self, max_line: int, max_request: int, max_value: int, *, is_strict: bool = False
+    ) -> None:
+        """These bounds hold from the next command on; `is_strict` refuses control characters in keys."""
+        self.is_strict = is_strict
         self.max_line = max_line
         self.max_request = max_request
         self.max_value = max_value
@@ -320,7 +323,7 @@ class TextRequestScanner:
             size = number_in(p, start + self.starts[4], start + self.ends[4], False)
         if size < 0 or size > MAX_BLOCK:
             return BAD_FORMAT
-        if self.has_control or self.ends[1] - self.starts[1] > MAX_KEY:
+        if (self.has_control and self.is_strict) or self.ends[1] - self.starts[1] > MAX_KEY:
             return BAD_FORMAT
         return b""
 

@@ -148,20 +148,23 @@ class MemcacheClient(ProxiedClient):
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         ProxiedClient.__init__(self, flow, number)
-        limits = flow.limits
         self.dialect: MemcacheDialect = flow.dialect
         self.scanner = TextRequestScanner()
+        self._bound_scanner()
+
+    def _bound_scanner(self) -> None:
+        limits = self.flow.limits
         self.scanner.set_bounds(
-            min(limits.max_inline, MAX_LINE), limits.max_request, limits.max_arg_size
+            min(limits.max_inline, MAX_LINE),
+            limits.max_request,
+            limits.max_arg_size,
+            is_strict=limits.strict_keys,
         )
 
     def take_limits(self) -> None:
         """The bounds of its cluster have changed: what comes next is held to the new ones."""
-        limits = self.flow.limits
-        self.scanner.set_bounds(
-            min(limits.max_inline, MAX_LINE), limits.max_request, limits.max_arg_size
-        )
-        self.window = min(self.window, limits.window_max)
+        self._bound_scanner()
+        self.window = min(self.window, self.flow.limits.window_max)
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -269,7 +272,9 @@ class MemcacheClient(ProxiedClient):
     ) -> cython.bint:
         """Whether a word may be a key."""
         scanner: TextRequestScanner = self.scanner
-        return not scanner.has_control and scanner.ends[word] - scanner.starts[word] <= MAX_KEY
+        if scanner.has_control and scanner.is_strict:
+            return False
+        return scanner.ends[word] - scanner.starts[word] <= MAX_KEY
 
     def _one(
         self,
@@ -455,7 +460,7 @@ class MemcacheClient(ProxiedClient):
         words.read(p, start, stop)
         if first == 2 and scanner.line_end > MAX_LINE:
             return self._refuse(LINE_TOO_LONG, False)
-        if scanner.has_control:
+        if scanner.has_control and scanner.is_strict:
             return self._refuse(BAD_FORMAT, False)
         for at in range(first, words.count):
             if words.end_of(at) - words.start_of(at) > MAX_KEY:

@@ -95,6 +95,7 @@ def test_the_defaults() -> None:
         "allow_commands": (),
         "rename_commands": {},
         "on_missing_node": "miss",
+        "strict_keys": False,
         "base64_keys": "decoded",
         "greet_nodes": True,
         "unauthenticated_max_args": 10,

@@ -383,6 +383,7 @@ OTHER_VALUES = {
     "slowlog_slower_than": None,
     "ping_auto_eject": "true",
     "on_missing_node": "'error'",
+    "strict_keys": "true",
     "base64_keys": "'as_sent'",
     "greet_nodes": None,
     "redial_delay": "'100ms'",

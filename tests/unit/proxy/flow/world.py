@@ -53,6 +53,7 @@ class Limits:
     subscription_ping: float = 10.0
     subscription_move_timeout: float = 1.0
     on_missing_node: str = "miss"
+    strict_keys: bool = False
     base64_keys: str = "decoded"
     greet_nodes: bool = False
     node_username: str = ""
