@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from attrs import define
 from twisted.internet import error
@@ -12,6 +14,16 @@ from twisted.python.failure import Failure
 
 from overlord.net.carriage import Carriage, StreamProtocol
 from overlord.proxy.flow.node_link import NodeLink
+
+NO_ROOM: Mapping[object, str] = MappingProxyType(
+    {
+        errno.EADDRNOTAVAIL: "this machine has no port left for a connection to it",
+        errno.EMFILE: "the proxy has no file left for a connection to it",
+        errno.ENFILE: "this machine has no file left for a connection to it",
+        errno.ENOBUFS: "this machine has no memory left for a connection to it",
+    }
+)
+"""Why there is no connection, when that is our own fault."""
 
 
 def nothing() -> None:
@@ -65,5 +77,5 @@ def trouble_of(reason: Failure) -> str:
     if reason.check(error.ConnectionDone):
         return "the node closed the connection"
     if reason.check(error.ConnectError):
-        return "cannot connect to it"
+        return NO_ROOM.get(getattr(reason.value, "osError", None), "cannot connect to it")
     return "connection lost"

@@ -1,5 +1,7 @@
 """One connection to a node: how it brackets its link's life, and what clients are told of its end."""
 
+import errno
+
 import pytest
 from twisted.internet import error
 from twisted.python.failure import Failure
@@ -85,6 +87,10 @@ def test_a_link_takes_one_connection_after_the_other(link, node, carriage, react
         (error.NoRouteError(113, "10.0.0.1"), "there is no route to it"),
         (error.DNSLookupError("redis.internal"), "its name cannot be resolved"),
         (error.ConnectError(2, "/run/redis.sock"), "cannot connect to it"),
+        (
+            error.ConnectError(errno.EADDRNOTAVAIL, "10.0.0.1"),
+            "this machine has no port left for a connection to it",
+        ),
         (error.ConnectionDone(), "the node closed the connection"),
         (error.ConnectionLost("10.0.0.1"), "connection lost"),
     ],
