@@ -41,6 +41,9 @@ COMPILED = [
     "overlord/proxy/flow/memcache_link.py",
     "overlord/proxy/flow/memcache_client.py",
     "overlord/proxy/flow/memcache_flow.py",
+    "overlord/proxy/flow/memcache_binary_link.py",
+    "overlord/proxy/flow/memcache_binary_client.py",
+    "overlord/proxy/flow/memcache_binary_flow.py",
     "overlord/net/hub.py",
 ]
 

@@ -43,7 +43,7 @@ HashMethod = Literal[
     "jenkins",
 ]
 
-SERVED = ("redis", "memcache")
+SERVED = ("redis", "memcache", "memcache_binary")
 """The values of `cache_type` that this version serves."""
 
 

@@ -16,6 +16,7 @@ from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
+from overlord.proxy.flow.memcache_binary_flow import BinaryFlow
 from overlord.proxy.flow.memcache_flow import MemcacheFlow
 from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Node
@@ -48,7 +49,11 @@ having all of them tell.
 
 
 PROTOCOLS: Mapping[str, tuple[type[ClusterFacts], type[RingFlow]]] = MappingProxyType(
-    {"redis": (ClusterFacts, RedisFlow), "memcache": (MemcacheFacts, MemcacheFlow)}
+    {
+        "redis": (ClusterFacts, RedisFlow),
+        "memcache": (MemcacheFacts, MemcacheFlow),
+        "memcache_binary": (MemcacheFacts, BinaryFlow),
+    }
 )
 """What a cluster is made of, by its `cache_type`."""
 

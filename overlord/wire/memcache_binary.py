@@ -74,13 +74,17 @@ class BinaryScanner:
 
     def __init__(self, magic: int = REQUEST, max_body: int = 1 << 30) -> None:
         self.magic = magic
-        self.max_body = max_body
+        self.set_bound(max_body)
         self.length = self.whole = self.to_skip = 0
         self.opcode = self.status = self.fault = 0
         self.key_start = self.key_end = 0
         self.opaque = 0
         self.wrong = ""
         self.broken_bound = ""
+
+    def set_bound(self, max_body: int) -> None:
+        """Frames may have bodies of so many bytes, from the next one on."""
+        self.max_body = max_body
 
     def scan(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t

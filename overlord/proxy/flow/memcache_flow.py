@@ -12,9 +12,13 @@ from overlord.proxy.flow.memcache_link import MemcacheLink
 from overlord.proxy.flow.question import VERSION, Question
 
 if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.client import ProxiedClient
+    from cython.cimports.overlord.proxy.flow.node_link import NodeLink
     from cython.cimports.overlord.proxy.flow.parts import Flow, Node
     from cython.cimports.overlord.proxy.flow.ring_flow import RingFlow
 else:
+    from overlord.proxy.flow.client import ProxiedClient
+    from overlord.proxy.flow.node_link import NodeLink
     from overlord.proxy.flow.parts import Flow, Node
     from overlord.proxy.flow.ring_flow import RingFlow
 
@@ -43,10 +47,10 @@ class MemcacheFlow(RingFlow):
         """What a node is asked to learn whether it serves."""
         return VERSION
 
-    def new_client(self, number: int) -> MemcacheClient:
+    def new_client(self, number: int) -> ProxiedClient:
         """A client that has just come."""
         return MemcacheClient(self, number)
 
-    def new_link(self, node: Node, protocol: int) -> MemcacheLink:
+    def new_link(self, node: Node, protocol: int) -> NodeLink:
         """The place of a connection to a node."""
         return MemcacheLink(self, node, protocol)

@@ -33,6 +33,8 @@ cdef enum Silence:
     LOUD = 0
     MUTED = 1
     UP_TO_NODE = 2
+    HIDES_MISSES = 3
+    HIDES_SUCCESS = 4
 
 cdef enum:
     WITH_DATA = -1

@@ -43,7 +43,7 @@ else:
     UNKNOWN, YES, NO = 0, 1, 2
     WAITING, SETTLING = 1, 2
     IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
-    LOUD, MUTED, UP_TO_NODE = 0, 1, 2
+    LOUD, MUTED, UP_TO_NODE, HIDES_MISSES, HIDES_SUCCESS = 0, 1, 2, 3, 4
     WITH_DATA = -1
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
@@ -63,11 +63,12 @@ class Pending:
         parent: the split command that this is a part of.
         reply: what is to be sent, once `done` and until its turn comes.
         cursor: for a part of a split command, up to where its reply is used up; for the whole of it,
-            how many bytes its parts' replies have.
+            how many bytes its parts' replies have. In memcache's binary protocol, its opaque.
         since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
         command_class: which of the `CommandClass`es it belongs to.
         silence: LOUD; MUTED: the client has asked for no reply; UP_TO_NODE: the node may give none, and what
-            follows it on the link says that it did not.
+            follows it on the link says that it did not. HIDES_MISSES, HIDES_SUCCESS: of a quiet command of
+            memcache's binary protocol, whose opcode is in `keys`.
         keys: how many keys it asks for, for the counts of hits; 0 if that says nothing. WITH_DATA: it has a line
             and data behind it, which the node may fail to take for data.
     """

@@ -1,0 +1,409 @@
+"""
+From a memcache client's bytes to writes for nodes: the binary protocol.
+
+    bytes -> BinaryScanner -> a request's opcode and key -> checked by the table of opcodes
+          -> ring -> node -> link -> the frame, as the loud command that does the same
+
+Requests are forwarded one by one, also the quiet ones of a get of many keys: the node's replies to them come
+in one read. NOOP, with which a client ends such a get, is answered in its turn.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from overlord.proxy.flow.command_class import CommandClass
+from overlord.proxy.flow.memcache_binary_link import refusal
+from overlord.proxy.flow.memcache_local import version_of
+from overlord.proxy.flow.memcache_opcodes import KEY, NO_KEY, OPCODES, Deed
+from overlord.wire.memcache_binary import (
+    INVALID,
+    NOT_FOUND,
+    REPLY,
+    REQUEST,
+    TEMPORARY_FAILURE,
+    TOO_LARGE,
+    UNKNOWN_COMMAND,
+    frame,
+)
+
+if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.client import ProxiedClient
+    from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from cython.cimports.overlord.proxy.flow.parts import (
+        HIDES_MISSES,
+        LOUD,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+    )
+    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.memcache_binary import (
+        BINARY_INCOMPLETE,
+        BINARY_VIOLATION,
+        BINARY_WHOLE,
+        BinaryScanner,
+    )
+    from cython.cimports.overlord.wire.stream import FINISH, OPEN
+else:
+    from overlord.proxy.flow.client import ProxiedClient
+    from overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from overlord.proxy.flow.parts import (
+        HIDES_MISSES,
+        LOUD,
+        Flow,
+        Link,
+        Node,
+        Pending,
+        Split,
+    )
+    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.memcache_binary import (
+        BINARY_INCOMPLETE,
+        BINARY_VIOLATION,
+        BINARY_WHOLE,
+        BinaryScanner,
+    )
+    from overlord.wire.stream import FINISH, OPEN
+
+CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
+CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
+CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
+LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
+"""Frames from this size on change hands without being copied, where they can."""
+HEADER_BYTES = cython.declare(cython.Py_ssize_t, 24)
+QUIT = 0x07
+FLUSH = 0x08
+OK = b"\x00\x00"
+
+SERVED = cython.declare(cython.int, 1)
+MUST_HAVE_KEY = cython.declare(cython.int, 2)
+MAY_HAVE_KEY = cython.declare(cython.int, 4)
+MAY_HAVE_VALUE = cython.declare(cython.int, 8)
+FORWARDED = cython.declare(cython.int, 16)
+
+
+def _shape(code: int) -> int:
+    """What the hot path has to know of a command, in bits."""
+    for row in OPCODES:
+        if row.code == code:
+            bits = 1 + (2 if row.key == KEY else 0) + (4 if row.key != NO_KEY else 0)
+            return bits + (8 if row.has_value else 0) + (16 if row.deed is Deed.FORWARD else 0)
+    return 0
+
+
+ROWS = {row.code: row for row in OPCODES}
+SHAPES = cython.declare(bytes, bytes([_shape(code) for code in range(256)]))
+LOUD_ONES = cython.declare(
+    bytes, bytes([ROWS[code].loud if code in ROWS else code for code in range(256)])
+)
+HIDDEN = cython.declare(
+    bytes,
+    bytes(
+        [2 + ROWS[code].hides if code in ROWS and ROWS[code].hides else 0 for code in range(256)]
+    ),
+)
+"""For each opcode, what `Pending.silence` is: LOUD, HIDES_MISSES or HIDES_SUCCESS."""
+CLASSES = cython.declare(
+    bytes, bytes([ROWS[code].command_class if code in ROWS else 0 for code in range(256)])
+)
+LEAST_EXTRAS = cython.declare(
+    bytes, bytes([min(ROWS[code].extras) if code in ROWS else 0 for code in range(256)])
+)
+MOST_EXTRAS = cython.declare(
+    bytes, bytes([max(ROWS[code].extras) if code in ROWS else 0 for code in range(256)])
+)
+
+
+@cython.cclass
+class FlushSplit(Split):
+    """
+    A flush that every node is asked for.
+
+    Attributes:
+        opcode, opaque: those of the request.
+    """
+
+    def __init__(self, opcode: cython.int, opaque: cython.longlong) -> None:
+        Split.__init__(self, 0, 0)
+        self.opcode = opcode
+        self.opaque = opaque
+
+
+@cython.cclass
+class BinaryClient(ProxiedClient):
+    """A client that speaks memcached's binary protocol."""
+
+    def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
+        ProxiedClient.__init__(self, flow, number)
+        self.dialect: MemcacheDialect = flow.dialect
+        self.scanner = BinaryScanner(REQUEST, flow.limits.max_request)
+
+    def take_limits(self) -> None:
+        """The bounds of its cluster have changed: what comes next is held to the new ones."""
+        self.scanner.set_bound(self.flow.limits.max_request)
+        self.window = min(self.window, self.flow.limits.window_max)
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Take up the requests in `p[start:end]`, as many as may be in flight."""
+        at: cython.Py_ssize_t = start
+        found: cython.int
+        scanner: BinaryScanner = self.scanner
+        if self.draining or self.gone:
+            return end
+        self.blocked = False
+        self.heard_at = self.flow.now
+        while at < end:
+            if self.must_wait():
+                break
+            found = scanner.scan(p, at, end)
+            if found == BINARY_WHOLE:
+                if self.request(p, at, at + scanner.length) == 0:
+                    self.blocked = True
+                    break
+            elif found == BINARY_INCOMPLETE:
+                if self.lacks_memory(scanner.whole, end - at):
+                    return end
+                break
+            elif found == BINARY_VIOLATION:
+                self.end_with(self._refusal(INVALID, "Invalid arguments"), scanner.wrong)
+                return end
+            if self.closing != OPEN or self.gone or self.draining:
+                return end
+            at += scanner.length
+        return self.leave_rest(scanner.whole, at, end)
+
+    def _refusal(self, status: int, text: str) -> bytes:
+        """The reply that refuses the request that was read last."""
+        return refusal(self.scanner.opcode, self.scanner.opaque, status, text)
+
+    def request(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Take up the request `p[start:end]`. Gives 0 if it has to wait, and is not used up."""
+        scanner: BinaryScanner = self.scanner
+        opcode: cython.int = scanner.opcode
+        shape: cython.int = SHAPES[opcode]
+        key: cython.Py_ssize_t = scanner.key_end - scanner.key_start
+        extras: cython.Py_ssize_t = scanner.key_start - HEADER_BYTES
+        if scanner.fault == TOO_LARGE:
+            self.flow.hit(scanner.broken_bound)
+            return self._refuse(TOO_LARGE, "Too large.")
+        if not shape & SERVED:
+            return self._refuse(UNKNOWN_COMMAND, "Unknown command")
+        if (
+            scanner.fault
+            or not LEAST_EXTRAS[opcode] <= extras <= MOST_EXTRAS[opcode]
+            or (key == 0 and shape & MUST_HAVE_KEY)
+            or (key > 0 and not shape & (MUST_HAVE_KEY | MAY_HAVE_KEY))
+            or (start + scanner.key_end < end and not shape & MAY_HAVE_VALUE)
+        ):
+            # As memcached does, which does not go on either after such a request.
+            self.flow.requests += 1
+            self.end_with(self._refusal(INVALID, "Invalid arguments"), "protocol error")
+            return 1
+        if self.dialect.has_denied and self._is_denied():
+            return self._refuse(UNKNOWN_COMMAND, "Unknown command")
+        if shape & FORWARDED:
+            return self._forward(opcode, p, start, end)
+        return self._own(p, start, end)
+
+    def _refuse(self, status: cython.int, text: str) -> cython.int:
+        """Answer a request with an error. Gives 1, as `request` then does."""
+        self.flow.requests += 1
+        self.flow.errors += 1
+        self.say(self._refusal(status, text))
+        return 1
+
+    def _is_denied(self) -> cython.bint:
+        """Whether this command is forbidden."""
+        name = NAMES.get(LOUD_ONES[self.scanner.opcode])
+        if name not in self.dialect.denied:
+            return False
+        self.flow.refused("forbidden")
+        return True
+
+    def _forward(
+        self,
+        opcode: cython.int,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Send a request to its key's node."""
+        scanner: BinaryScanner = self.scanner
+        link: Link
+        pending: Pending
+        incoming: Buffer = self.incoming
+        self.flow.requests += 1
+        link = self.usable_link(
+            self.flow.nodes[
+                self.flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end)
+            ]
+        )
+        if link is None:
+            return self._node_is_missing(opcode)
+        if link.in_flight >= self.flow.node_queue:
+            self.flow.requests -= 1  # it is counted when it comes again
+            return self.wait_for_place(link)
+        if (
+            end - start >= LARGE_FRAME
+            and self.in_incoming
+            and not self.stolen
+            and start == incoming.start
+            and end == incoming.end
+            and link.outgoing.size() == 0
+        ):
+            link.outgoing.swap(incoming)
+            incoming.clear()
+            self.stolen = True
+        else:
+            link.outgoing.append(p, start, end)
+        link.outgoing.p[link.outgoing.end - (end - start) + 1] = LOUD_ONES[opcode]
+        pending = self.ask(link, CLASSES[opcode])
+        pending.silence = HIDDEN[opcode]
+        pending.keys = opcode
+        pending.cursor = scanner.opaque
+        return 1
+
+    def _node_is_missing(self, opcode: cython.int) -> cython.int:
+        """Answer a request whose node takes none."""
+        self.flow.errors += 1
+        if self.dialect.misses and CLASSES[opcode] == CLASS_GET:
+            self.flow.refused("missing-node")
+            if HIDDEN[opcode] != HIDES_MISSES:
+                self.say(self._refusal(NOT_FOUND, "Not found"))
+            return 1
+        self.say(self._refusal(TEMPORARY_FAILURE, self.refusal))
+        return 1
+
+    # Commands without a key.
+
+    def _own(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Take up a command that the proxy answers, or that concerns all nodes."""
+        scanner: BinaryScanner = self.scanner
+        flow: Flow = self.flow
+        opcode: cython.int = scanner.opcode
+        deed = ROWS[opcode].deed
+        if deed is Deed.FLUSH:
+            return self._flush(cut(p, start, end))
+        flow.requests += 1
+        flow.local_answers += 1
+        if deed is Deed.VERSION:
+            self._say(value=version_of(flow.facts.node_versions))
+        elif deed is Deed.STAT:
+            self._stat(cut(p, start + scanner.key_start, start + scanner.key_end))
+        elif deed is Deed.QUIT:
+            if HIDDEN[opcode] == LOUD:
+                self._say()
+            self.draining = True
+            self.set_paused(True)
+            if self.in_flight == 0:
+                self.close(FINISH, "client said quit")
+        else:
+            self._say()
+        return 1
+
+    def _say(self, key: bytes = b"", value: bytes = b"") -> None:
+        """Answer the request that was read last: it was carried out."""
+        scanner: BinaryScanner = self.scanner
+        self.say(frame(REPLY, scanner.opcode, opaque=scanner.opaque, key=key, value=value))
+
+    def _stat(self, what: bytes) -> None:
+        """Tell the proxy's own numbers."""
+        if what not in (b"", b"proxy"):
+            self.say(self._refusal(NOT_FOUND, "Not found"))
+            return
+        scanner: BinaryScanner = self.scanner
+        lines: list = [
+            frame(
+                REPLY,
+                scanner.opcode,
+                opaque=scanner.opaque,
+                key=str(name).encode(),
+                value=str(value).encode(),
+            )
+            for name, value in self.flow.facts.numbers().items()
+        ]
+        lines.append(frame(REPLY, scanner.opcode, opaque=scanner.opaque))
+        self.say(b"".join(lines))
+
+    def _flush(self, asked: bytes) -> cython.int:
+        """Have every node drop all it has."""
+        flow: Flow = self.flow
+        scanner: BinaryScanner = self.scanner
+        loud: bytes = asked[:1] + bytes([FLUSH]) + asked[2:]
+        split: Split = FlushSplit(scanner.opcode, scanner.opaque)
+        node: Node
+        index: cython.Py_ssize_t
+        part: Pending
+        link: Link = self.full_link(flow.nodes)
+        if link is not None:
+            return self.wait_for_place(link)
+        flow.requests += 1
+        split.client = self
+        split.command_class = CLASS_ALL_NODES
+        split.silence = HIDDEN[scanner.opcode]
+        for index in range(len(flow.nodes)):
+            node = flow.nodes[index]
+            node.part = index
+            node.part_size = len(loud)
+        self.line_up(split, flow.nodes, 0, CLASS_PART)
+        for node in flow.nodes:
+            part = split.parts[node.part]
+            part.keys = FLUSH
+            part.cursor = scanner.opaque
+            if node.part_link is not None:
+                node.part_link.outgoing.append(loud, 0, len(loud))
+        return self.parts_are_sent(split, flow.nodes)
+
+    def refused_part(self) -> bytes:
+        """The reply to a part of a command whose node takes no request."""
+        return self._refusal(TEMPORARY_FAILURE, self.refusal)
+
+    def join(self, split: Split) -> cython.int:
+        """All nodes have answered a flush: the first that refused it is the answer."""
+        flush: FlushSplit = cython.cast(FlushSplit, split)
+        part: Pending
+        reply: bytes = frame(REPLY, flush.opcode, opaque=flush.opaque)
+        is_hidden: cython.bint = split.silence != LOUD
+        split.give_back()
+        if split.failed:
+            self.flow.errors += 1
+        for part in split.parts:
+            if part.reply[6:8] != OK:
+                reply = part.reply[:1] + bytes([flush.opcode]) + part.reply[2:]
+                is_hidden = False
+                break
+        split.parts = []
+        if is_hidden:
+            reply = b""
+        return self.answer(split, reply, 0, len(reply))
+
+
+NAMES = {
+    0x00: b"get",
+    0x0C: b"get",
+    0x1D: b"gat",
+    0x23: b"gat",
+    0x01: b"set",
+    0x02: b"add",
+    0x03: b"replace",
+    0x04: b"delete",
+    0x05: b"incr",
+    0x06: b"decr",
+    0x08: b"flush_all",
+    0x0B: b"version",
+    0x0E: b"append",
+    0x0F: b"prepend",
+    0x10: b"stats",
+    0x1B: b"verbosity",
+    0x1C: b"touch",
+}
+"""What the text protocol, and so `deny_commands`, calls a command."""

@@ -1,0 +1,4 @@
+from overlord.proxy.flow.memcache_flow cimport MemcacheFlow
+
+cdef class BinaryFlow(MemcacheFlow):
+    pass

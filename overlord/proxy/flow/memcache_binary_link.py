@@ -1,0 +1,192 @@
+"""
+Connections to memcached that speak its binary protocol.
+
+    bytes -> BinaryScanner -> where a reply ends -> the first Pending in the link's line
+
+Quiet commands are sent as the loud ones that do the same, so each has a reply; what a quiet one hides is
+hidden here, and what it shows gets its own opcode back.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from overlord.proxy.flow.command_class import CommandClass
+from overlord.wire.memcache_binary import NOT_FOUND, REPLY, REQUEST, TEMPORARY_FAILURE, frame
+
+if cython.compiled:
+    from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from cython.cimports.overlord.proxy.flow.node_link import NodeLink
+    from cython.cimports.overlord.proxy.flow.parts import (
+        HIDES_MISSES,
+        HIDES_SUCCESS,
+        LOGIN,
+        LOUD,
+        READY,
+        Flow,
+        Node,
+        Pending,
+    )
+    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.memcache_binary import (
+        BINARY_SKIPPED,
+        BINARY_VIOLATION,
+        BINARY_WHOLE,
+        BinaryScanner,
+    )
+    from cython.cimports.overlord.wire.stream import OPEN
+else:
+    from overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from overlord.proxy.flow.node_link import NodeLink
+    from overlord.proxy.flow.parts import (
+        HIDES_MISSES,
+        HIDES_SUCCESS,
+        LOGIN,
+        LOUD,
+        READY,
+        Flow,
+        Node,
+        Pending,
+    )
+    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.memcache_binary import (
+        BINARY_SKIPPED,
+        BINARY_VIOLATION,
+        BINARY_WHOLE,
+        BinaryScanner,
+    )
+    from overlord.wire.stream import OPEN
+
+CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
+STATUS_OK = cython.declare(cython.int, 0)
+STATUS_MISSING = cython.declare(cython.int, NOT_FOUND)
+VERSION = 0x0B
+HEADER_BYTES = cython.declare(cython.Py_ssize_t, 24)
+
+
+@cython.cclass
+class BinaryLink(NodeLink):
+    """One connection to a memcached, in the binary protocol."""
+
+    def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
+        NodeLink.__init__(self, flow, node, protocol)
+        self.scanner = self._new_scanner()
+
+    def _new_scanner(self) -> BinaryScanner:
+        return BinaryScanner(REPLY, self.flow.limits.max_arg_size)
+
+    def connected(self) -> None:
+        """The connection is made: what waited goes out, behind a greeting of ours."""
+        self.begin()
+        self.scanner = self._new_scanner()
+        if self.flow.greet_nodes:
+            self.greet(frame(REQUEST, VERSION))
+        self.send_waiting()
+
+    def greeted_with(self, reply: bytes) -> None:
+        """The node has said its version."""
+        dialect: MemcacheDialect = self.flow.dialect
+        if reply[1] != VERSION:
+            self.break_off(f"greeted with {reply[:32]!r}")
+            return
+        dialect.versions[self.node.label] = reply[HEADER_BYTES:]
+        self.is_greeted()
+
+    def feed(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Give out the replies in `p[start:end]`."""
+        at: cython.Py_ssize_t = start
+        after: cython.Py_ssize_t
+        found: cython.int
+        pending: Pending
+        scanner: BinaryScanner = self.scanner
+        self.silent_since = 0.0
+        if self.node.failed_in_row > 0 and not self.greeting:
+            self.node.failed_in_row = 0
+        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
+            return end
+        while at < end:
+            if self.head is None:
+                self.break_off(f"sent {cut(p, at, min(end, at + 32))!r} without being asked")
+                return end
+            found = scanner.scan(p, at, end)
+            if found == BINARY_WHOLE:
+                after = at + scanner.length
+                pending = self.pop()
+                if not self._take(pending, p, at, after):
+                    return end
+                at = after
+                if self.closing != OPEN:
+                    return end
+            elif found == BINARY_SKIPPED:
+                at += scanner.length
+                if scanner.to_skip == 0:
+                    self.settle(self.pop(), p, at, at)
+            elif found == BINARY_VIOLATION:
+                if scanner.broken_bound:
+                    self.flow.hit(scanner.broken_bound)
+                self.break_off(f"sent what is no reply: {scanner.wrong}")
+                return end
+            else:
+                self.wanted = scanner.whole
+                if self.pass_over(scanner.whole, at, end) > 0:
+                    scanner.give_up_body(end - at)
+                    at = end
+                break
+        return at
+
+    def _take(
+        self,
+        pending: Pending,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.bint:
+        """`p[start:end]` is the reply to `pending`; False if it cannot be."""
+        status: cython.int = self.scanner.status
+        scratch: Buffer
+        if pending.client is not None and self.scanner.opaque != pending.cursor:
+            # It goes back into the line, so that it is answered with an error, as all behind it.
+            pending.next_in_link = self.head
+            self.head = pending
+            if self.last is None:
+                self.last = pending
+            self.in_flight += 1
+            self.break_off(f"answered request {pending.cursor} with one to {self.scanner.opaque}")
+            return False
+        if pending.since != 0:
+            self.node.latencies.observe(pending.command_class, self.outbox.now - pending.since)
+            if pending.command_class == CLASS_GET:
+                self.node.hits += status == STATUS_OK
+                self.node.misses += status == STATUS_MISSING
+        if pending.silence == LOUD:
+            self.settle(pending, p, start, end)
+            return True
+        if (pending.silence == HIDES_MISSES and status == STATUS_MISSING) or (
+            pending.silence == HIDES_SUCCESS and status == STATUS_OK
+        ):
+            self.settle(pending, p, start, start)
+            return True
+        scratch = self.flow.scratch
+        scratch.clear()
+        scratch.append(p, start, end)
+        scratch.p[scratch.start + 1] = pending.keys
+        self.settle(pending, scratch.p, scratch.start, scratch.end)
+        scratch.clear()
+        return True
+
+    def error_for(self, pending: Pending, error: str) -> bytes:
+        """The reply to this request that says what we could not do; for a get as `on_missing_node` says."""
+        dialect: MemcacheDialect = self.flow.dialect
+        if dialect.misses and pending.command_class == CLASS_GET:
+            self.flow.refused("missing-node")
+            if pending.silence == HIDES_MISSES:
+                return b""
+            return refusal(pending.keys, pending.cursor, NOT_FOUND, "Not found")
+        return refusal(pending.keys, pending.cursor, TEMPORARY_FAILURE, error)
+
+
+def refusal(opcode: int, opaque: int, status: int, text: str) -> bytes:
+    """A reply that says that a request was not carried out."""
+    return frame(REPLY, opcode, status=status, opaque=opaque, value=text.encode())
