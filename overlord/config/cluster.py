@@ -56,8 +56,8 @@ class ClusterConfig:
 
     cache_type: Literal["redis", "memcache", "memcache_binary", "redis_cluster"]
     """
-    The protocol of clients and nodes. This version serves `redis` and `memcache`, which is the text
-    protocol of memcached with its meta commands; the others are known, and refused.
+    The protocol of clients and nodes. `memcache` is the text protocol of memcached with its meta
+    commands, `memcache_binary` its binary protocol. `redis_cluster` is known, and refused by this version.
     """
 
     listen_proto: Literal["tcp", "unix"] = "tcp"
@@ -530,9 +530,7 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
     if cluster.cache_type not in SERVED:
-        what = (
-            f"must be 'redis' or 'memcache': {cluster.cache_type!r} is not served by this version"
-        )
+        what = f"must not be {cluster.cache_type!r}, which is not served by this version"
         yield Problem(f"{where}.cache_type", what)
     try:
         own_address = str(cluster.listen)

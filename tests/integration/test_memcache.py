@@ -256,23 +256,31 @@ def test_the_same_bytes_for_a_hundred_thousand_commands(
 
 
 @pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("cache_type", "option", "checks"), [("memcache", "-a", 27), ("memcache_binary", "-b", 28)]
+)
 def test_memcapable(
-    nodes: list[Memcached], start_proxy: Callable[..., OverlordProxy], count: int
+    nodes: list[Memcached],
+    start_proxy: Callable[..., OverlordProxy],
+    cache_type: str,
+    option: str,
+    checks: int,
+    count: int,
 ) -> None:
-    """Libmemcached's own checks of the text protocol: memcached passes all 27."""
+    """libmemcached's own checks of both protocols: memcached passes them all."""
     addresses = [node.address for node in nodes[:count]]
-    proxy = start_proxy(addresses, cache_type="memcache")
+    proxy = start_proxy(addresses, cache_type=cache_type)
     wait_for(lambda: "is up" in proxy.log(), "the nodes are up")
 
     done = subprocess.run(
-        ["memccapable", "-h", "127.0.0.1", "-p", str(proxy.port), "-a"],
+        ["memccapable", "-h", "127.0.0.1", "-p", str(proxy.port), option],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
 
-    assert len(re.findall(r"\[pass\]", done.stdout)) == 27, done.stdout
+    assert len(re.findall(r"\[pass\]", done.stdout)) == checks, done.stdout
     assert done.returncode == 0
 
 

@@ -209,8 +209,8 @@ def test_a_key_in_two_spellings_is_a_problem() -> None:
         ),
         (
             "cache_type",
-            '"memcache_binary"',
-            "cache_type: must be 'redis' or 'memcache': 'memcache_binary' is not served by this version",
+            '"redis_cluster"',
+            "cache_type: must not be 'redis_cluster', which is not served by this version",
         ),
         (
             "rename_commands",
@@ -330,7 +330,7 @@ def test_seeds_of_a_redis_cluster_need_no_weight() -> None:
     table = cluster_toml(cache_type='"redis_cluster"', servers='["h:1", "i:1:1"]')
 
     (problem,) = wrong(table)
-    assert problem.startswith("clusters[0].cache_type: must be 'redis' or 'memcache'")
+    assert problem.startswith("clusters[0].cache_type: must not be 'redis_cluster'")
 
 
 def test_one_port_on_different_addresses_is_fine() -> None:
