@@ -168,6 +168,10 @@ class BinaryLink(NodeLink):
         ):
             self.settle(pending, p, start, start)
             return True
+        if self.in_incoming:
+            self.incoming.p[start + 1] = pending.keys
+            self.settle(pending, p, start, end)
+            return True
         scratch = self.flow.scratch
         scratch.clear()
         scratch.append(p, start, end)

@@ -197,6 +197,23 @@ def test_a_quiet_command_in_pieces_is_no_other(bench: Bench) -> None:
     assert got == said(GETKQ, key=key, value=b"x") + said(NOOP, opaque=9)
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 50_000])
+def test_a_large_value_of_a_quiet_get_has_its_opcode(bench: Bench, piece: int) -> None:
+    """Also when it comes in pieces, and changes hands without being copied."""
+    client = bench.client()
+    key, value = bench.key_at(1), b"x" * 200_000
+    client.stream.receive(asked(GETKQ, key))
+    bench.outbox.flush()
+    bench.wires[1].take()
+    reply = said(GETK, key=key, value=value)
+
+    for at in range(0, len(reply), piece):
+        bench.links[1].receive(reply[at : at + piece])
+        bench.outbox.flush()
+
+    assert client.take() == said(GETKQ, key=key, value=value)
+
+
 def test_the_barrier_waits_for_all_that_was_asked_before(bench: Bench) -> None:
     client = bench.client()
     client.stream.receive(asked(GET, b"a") + asked(NOOP))
