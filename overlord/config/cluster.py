@@ -43,7 +43,7 @@ HashMethod = Literal[
     "jenkins",
 ]
 
-SERVED = ("redis", "memcache", "memcache_binary")
+SERVED = ("redis", "memcache", "memcache_binary", "memcache_auto")
 """The values of `cache_type` that this version serves."""
 
 
@@ -54,10 +54,11 @@ class ClusterConfig:
     name: Name
     """What the cluster is called in logs and metrics. Has to be unique in the file."""
 
-    cache_type: Literal["redis", "memcache", "memcache_binary", "redis_cluster"]
+    cache_type: Literal["redis", "memcache", "memcache_binary", "memcache_auto", "redis_cluster"]
     """
     The protocol of clients and nodes. `memcache` is the text protocol of memcached with its meta
-    commands, `memcache_binary` its binary protocol. `redis_cluster` is known, and refused by this version.
+    commands, `memcache_binary` its binary protocol, `memcache_auto` both on one port. `redis_cluster` is
+    known, and refused by this version.
     """
 
     listen_proto: Literal["tcp", "unix"] = "tcp"

@@ -16,7 +16,7 @@ from overlord.hashing import Ring, RingNode
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
 from overlord.proxy.flow.listening import ListenLink
-from overlord.proxy.flow.memcache_binary_flow import BinaryFlow
+from overlord.proxy.flow.memcache_binary_flow import BinaryFlow, EitherFlow
 from overlord.proxy.flow.memcache_flow import MemcacheFlow
 from overlord.proxy.flow.node_link import NodeLink
 from overlord.proxy.flow.parts import Node
@@ -52,6 +52,7 @@ PROTOCOLS: Mapping[str, tuple[type[ClusterFacts], type[RingFlow]]] = MappingProx
     {
         "redis": (ClusterFacts, RedisFlow),
         "memcache": (MemcacheFacts, MemcacheFlow),
+        "memcache_auto": (MemcacheFacts, EitherFlow),
         "memcache_binary": (MemcacheFacts, BinaryFlow),
     }
 )

@@ -192,7 +192,7 @@ class ClientConnFactory(Factory):
             else:
                 key, timeout = "partial_request_timeout", partial_timeout
                 reason = f"a request was begun and not ended within {timeout:g} s ({key})"
-            client.end_with(self.flow.error(reason), reason)
+            client.end_with(client.error(reason), reason)
             self.flow.hit(f"client_{key}")
 
     def drain(self) -> None:

@@ -13,6 +13,7 @@ cdef class ProxiedClient(Client):
     cdef Pending ask(self, Link link, int command_class)
     cdef int wait_for_place(self, Link link) except -1
     cdef bytes refused_part(self)
+    cpdef bytes error(self, str text)
     cdef Link full_link(self, list nodes)
     cdef int line_up(self, Split split, list nodes, Py_ssize_t room, int part_class) except -1
     cdef int parts_are_sent(self, Split split, list nodes) except -1

@@ -91,7 +91,7 @@ class ProxiedClient(Client):
         if whole <= LARGE_FRAME or not self.flow.over_budget(whole - there):
             return False
         self.flow.hit("max_memory")
-        self.end_with(self.flow.error(OUT_OF_MEMORY), "max_memory reached")
+        self.end_with(self.error(OUT_OF_MEMORY), "max_memory reached")
         return True
 
     def leave_rest(
@@ -155,7 +155,7 @@ class ProxiedClient(Client):
         incoming: Buffer
         if link is None:
             self.flow.errors += 1
-            self.say(self.flow.error(self.refusal))
+            self.say(self.error(self.refusal))
             return 1
         if link.in_flight >= self.flow.node_queue:
             self.flow.requests -= 1  # it is counted when it comes again
@@ -252,7 +252,11 @@ class ProxiedClient(Client):
 
     def refused_part(self) -> bytes:
         """The reply to a part of a command whose node takes no request."""
-        return self.flow.error(self.refusal)
+        return self.error(self.refusal)
+
+    def error(self, text: str) -> bytes:
+        """The reply that tells this client an error of ours."""
+        return self.flow.error(text)
 
     def parts_are_sent(self, split: Split, nodes: list) -> cython.int:
         """All that could be sent was: answer at once if no node is asked. Gives 1, as `forward` then does."""

@@ -1,20 +1,25 @@
-from overlord.proxy.flow.client cimport ProxiedClient
-from overlord.proxy.flow.memcache_dialect cimport MemcacheDialect
+from overlord.proxy.flow.memcache_client cimport MemcacheClient
 from overlord.proxy.flow.parts cimport Split
 from overlord.wire.memcache_binary cimport BinaryScanner
+
+cdef enum Speaks:
+    UNDECIDED = 0
+    TEXT = 1
+    BINARY = 2
 
 cdef class FlushSplit(Split):
     cdef int opcode
     cdef long long opaque
 
-cdef class BinaryClient(ProxiedClient):
-    cdef readonly MemcacheDialect dialect
-    cdef BinaryScanner scanner
+cdef class BinaryClient(MemcacheClient):
+    cdef BinaryScanner frames
+    cdef readonly int speaks
 
-    cdef int request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _refuse(self, int status, str text) except -1
-    cdef bint _is_denied(self) except *
+    cdef Py_ssize_t _feed_frames(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int binary_request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _refuse_with(self, int status, str text) except -1
+    cdef bint _is_forbidden(self) except *
     cdef int _forward(self, int opcode, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _node_is_missing(self, int opcode) except -1
     cdef int _own(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _flush(self, bytes asked) except -1
+    cdef int _flush_all(self, bytes asked) except -1

@@ -1,6 +1,7 @@
 """
 From a memcache client's bytes to writes for nodes: the binary protocol.
 
+    the first byte -> this protocol, or the text protocol of `memcache_client.py`
     bytes -> BinaryScanner -> a request's opcode and key -> checked by the table of opcodes
           -> ring -> node -> link -> the frame, as the loud command that does the same
 
@@ -28,8 +29,7 @@ from overlord.wire.memcache_binary import (
 )
 
 if cython.compiled:
-    from cython.cimports.overlord.proxy.flow.client import ProxiedClient
-    from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from cython.cimports.overlord.proxy.flow.memcache_client import MemcacheClient
     from cython.cimports.overlord.proxy.flow.parts import (
         HIDES_MISSES,
         LOUD,
@@ -48,8 +48,7 @@ if cython.compiled:
     )
     from cython.cimports.overlord.wire.stream import FINISH, OPEN
 else:
-    from overlord.proxy.flow.client import ProxiedClient
-    from overlord.proxy.flow.memcache_dialect import MemcacheDialect
+    from overlord.proxy.flow.memcache_client import MemcacheClient
     from overlord.proxy.flow.parts import (
         HIDES_MISSES,
         LOUD,
@@ -68,6 +67,10 @@ else:
     )
     from overlord.wire.stream import FINISH, OPEN
 
+    UNDECIDED, TEXT, BINARY = 0, 1, 2
+
+FIRST_BYTE = cython.declare(cython.int, 0x80)
+"""Of every request in this protocol, and of none in the other."""
 CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
 CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
 CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
@@ -133,26 +136,54 @@ class FlushSplit(Split):
 
 
 @cython.cclass
-class BinaryClient(ProxiedClient):
-    """A client that speaks memcached's binary protocol."""
+class BinaryClient(MemcacheClient):
+    """
+    A client that speaks memcached's binary protocol, or either.
 
-    def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
-        ProxiedClient.__init__(self, flow, number)
-        self.dialect: MemcacheDialect = flow.dialect
-        self.scanner = BinaryScanner(REQUEST, flow.limits.max_request)
+    Attributes:
+        frames: finds where its requests end.
+        speaks: UNDECIDED until its first byte has come, then TEXT or BINARY.
+    """
+
+    def __init__(self, flow: Flow, number: cython.Py_ssize_t, speaks: cython.int) -> None:
+        MemcacheClient.__init__(self, flow, number)
+        self.speaks = speaks
+        self.frames = BinaryScanner(REQUEST, flow.limits.max_request)
 
     def take_limits(self) -> None:
         """The bounds of its cluster have changed: what comes next is held to the new ones."""
-        self.scanner.set_bound(self.flow.limits.max_request)
-        self.window = min(self.window, self.flow.limits.window_max)
+        MemcacheClient.take_limits(self)
+        self.frames.set_bound(self.flow.limits.max_request)
+
+    def error(self, text: str) -> bytes:
+        """The reply that tells this client an error of ours, where it answers no request."""
+        if self.speaks == BINARY:
+            return refusal(0, 0, TEMPORARY_FAILURE, text)
+        return f"SERVER_ERROR {text}\r\n".encode()
+
+    def _decide(self, first: cython.int) -> None:
+        """Its first byte has come."""
+        self.speaks = BINARY if first == FIRST_BYTE else TEXT
+        if self.speaks == BINARY:
+            self.protocol = 3
+            self.flow.open_binary()
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
         """Take up the requests in `p[start:end]`, as many as may be in flight."""
+        if self.speaks == UNDECIDED:
+            self._decide(p[start])
+        if self.speaks == TEXT:
+            return MemcacheClient.feed(self, p, start, end)
+        return self._feed_frames(p, start, end)
+
+    def _feed_frames(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
         at: cython.Py_ssize_t = start
         found: cython.int
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         if self.draining or self.gone:
             return end
         self.blocked = False
@@ -162,7 +193,7 @@ class BinaryClient(ProxiedClient):
                 break
             found = scanner.scan(p, at, end)
             if found == BINARY_WHOLE:
-                if self.request(p, at, at + scanner.length) == 0:
+                if self.binary_request(p, at, at + scanner.length) == 0:
                     self.blocked = True
                     break
             elif found == BINARY_INCOMPLETE:
@@ -179,22 +210,22 @@ class BinaryClient(ProxiedClient):
 
     def _refusal(self, status: int, text: str) -> bytes:
         """The reply that refuses the request that was read last."""
-        return refusal(self.scanner.opcode, self.scanner.opaque, status, text)
+        return refusal(self.frames.opcode, self.frames.opaque, status, text)
 
-    def request(
+    def binary_request(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.int:
         """Take up the request `p[start:end]`. Gives 0 if it has to wait, and is not used up."""
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         opcode: cython.int = scanner.opcode
         shape: cython.int = SHAPES[opcode]
         key: cython.Py_ssize_t = scanner.key_end - scanner.key_start
         extras: cython.Py_ssize_t = scanner.key_start - HEADER_BYTES
         if scanner.fault == TOO_LARGE:
             self.flow.hit(scanner.broken_bound)
-            return self._refuse(TOO_LARGE, "Too large.")
+            return self._refuse_with(TOO_LARGE, "Too large.")
         if not shape & SERVED:
-            return self._refuse(UNKNOWN_COMMAND, "Unknown command")
+            return self._refuse_with(UNKNOWN_COMMAND, "Unknown command")
         if (
             scanner.fault
             or not LEAST_EXTRAS[opcode] <= extras <= MOST_EXTRAS[opcode]
@@ -206,22 +237,22 @@ class BinaryClient(ProxiedClient):
             self.flow.requests += 1
             self.end_with(self._refusal(INVALID, "Invalid arguments"), "protocol error")
             return 1
-        if self.dialect.has_denied and self._is_denied():
-            return self._refuse(UNKNOWN_COMMAND, "Unknown command")
+        if self.dialect.has_denied and self._is_forbidden():
+            return self._refuse_with(UNKNOWN_COMMAND, "Unknown command")
         if shape & FORWARDED:
             return self._forward(opcode, p, start, end)
         return self._own(p, start, end)
 
-    def _refuse(self, status: cython.int, text: str) -> cython.int:
-        """Answer a request with an error. Gives 1, as `request` then does."""
+    def _refuse_with(self, status: cython.int, text: str) -> cython.int:
+        """Answer a request with an error. Gives 1, as `binary_request` then does."""
         self.flow.requests += 1
         self.flow.errors += 1
         self.say(self._refusal(status, text))
         return 1
 
-    def _is_denied(self) -> cython.bint:
+    def _is_forbidden(self) -> cython.bint:
         """Whether this command is forbidden."""
-        name = NAMES.get(LOUD_ONES[self.scanner.opcode])
+        name = NAMES.get(LOUD_ONES[self.frames.opcode])
         if name not in self.dialect.denied:
             return False
         self.flow.refused("forbidden")
@@ -235,7 +266,7 @@ class BinaryClient(ProxiedClient):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """Send a request to its key's node."""
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         link: Link
         pending: Pending
         incoming: Buffer = self.incoming
@@ -287,12 +318,12 @@ class BinaryClient(ProxiedClient):
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.int:
         """Take up a command that the proxy answers, or that concerns all nodes."""
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         flow: Flow = self.flow
         opcode: cython.int = scanner.opcode
         deed = ROWS[opcode].deed
         if deed is Deed.FLUSH:
-            return self._flush(cut(p, start, end))
+            return self._flush_all(cut(p, start, end))
         flow.requests += 1
         flow.local_answers += 1
         if deed is Deed.VERSION:
@@ -312,7 +343,7 @@ class BinaryClient(ProxiedClient):
 
     def _say(self, key: bytes = b"", value: bytes = b"") -> None:
         """Answer the request that was read last: it was carried out."""
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         self.say(frame(REPLY, scanner.opcode, opaque=scanner.opaque, key=key, value=value))
 
     def _stat(self, what: bytes) -> None:
@@ -320,7 +351,7 @@ class BinaryClient(ProxiedClient):
         if what not in (b"", b"proxy"):
             self.say(self._refusal(NOT_FOUND, "Not found"))
             return
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         lines: list = [
             frame(
                 REPLY,
@@ -334,10 +365,10 @@ class BinaryClient(ProxiedClient):
         lines.append(frame(REPLY, scanner.opcode, opaque=scanner.opaque))
         self.say(b"".join(lines))
 
-    def _flush(self, asked: bytes) -> cython.int:
+    def _flush_all(self, asked: bytes) -> cython.int:
         """Have every node drop all it has."""
         flow: Flow = self.flow
-        scanner: BinaryScanner = self.scanner
+        scanner: BinaryScanner = self.frames
         loud: bytes = asked[:1] + bytes([FLUSH]) + asked[2:]
         split: Split = FlushSplit(scanner.opcode, scanner.opaque)
         node: Node
@@ -365,10 +396,14 @@ class BinaryClient(ProxiedClient):
 
     def refused_part(self) -> bytes:
         """The reply to a part of a command whose node takes no request."""
+        if self.speaks == TEXT:
+            return MemcacheClient.refused_part(self)
         return self._refusal(TEMPORARY_FAILURE, self.refusal)
 
     def join(self, split: Split) -> cython.int:
         """All nodes have answered a flush: the first that refused it is the answer."""
+        if self.speaks == TEXT:
+            return MemcacheClient.join(self, split)
         flush: FlushSplit = cython.cast(FlushSplit, split)
         part: Pending
         reply: bytes = frame(REPLY, flush.opcode, opaque=flush.opaque)

@@ -311,7 +311,7 @@ class MemcacheClient(ProxiedClient):
                 self.flow.refused("missing-node")
                 self.say(NO_VALUES if keys > 0 else MEET_END)
             else:
-                self.say(self.flow.error(self.refusal))
+                self.say(self.error(self.refusal))
             return None
         if link.in_flight >= self.flow.node_queue:
             self.flow.requests -= 1  # it is counted when it comes again
@@ -561,7 +561,7 @@ class MemcacheClient(ProxiedClient):
         if self.dialect.misses:
             self.flow.refused("missing-node")
             return NO_VALUES
-        return self.flow.error(self.refusal)
+        return self.error(self.refusal)
 
     def join(self, split: Split) -> cython.int:
         """All parts of a command are answered."""

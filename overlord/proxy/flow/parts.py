@@ -883,6 +883,10 @@ class Flow:
         """The reply that tells a client this error of ours, in its protocol."""
         raise NotImplementedError
 
+    def open_binary(self) -> None:
+        """A client speaks memcache's binary protocol: there are to be connections that do so, too."""
+        raise NotImplementedError
+
     def knows_resp3(self) -> int:
         """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
         raise NotImplementedError

@@ -275,7 +275,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
 
     assert wrong(first, second, third) == [
         (
-            "clusters[1].cache_type: must be 'redis', 'memcache', 'memcache_binary' or 'redis_cluster',"
+            "clusters[1].cache_type: must be 'redis', 'memcache', 'memcache_binary', 'memcache_auto' or 'redis_cluster',"
             " not 'redsi' (did you mean 'redis'?)"
         ),
         "clusters[1].listen_proto: must be 'tcp' or 'unix', not 'udp'",

@@ -181,7 +181,7 @@ BAD = {
     "negative_connections": ["[0].node_connections: must be from 1 to 64, not -1"],
     "unsupported_protocol": [
         (
-            "[0].cache_type: must be 'redis', 'memcache', 'memcache_binary' or 'redis_cluster',"
+            "[0].cache_type: must be 'redis', 'memcache', 'memcache_binary', 'memcache_auto' or 'redis_cluster',"
             " not 'mongodb'"
         )
     ],
