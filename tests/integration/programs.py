@@ -314,13 +314,20 @@ class Memcached(Program):
 
     name = "memcached"
 
-    def __init__(self, *, port: int | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, host: str = "127.0.0.1", port: int | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         super().__init__()
+        self.host = host
         self.port = port or self.port
         self.arguments = arguments
 
+    @property
+    def address(self) -> Address:
+        return (self.host, self.port)
+
     def command(self) -> Sequence[str]:
-        listen = ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+        listen = ["-l", self.host, "-p", str(self.port), "-U", "0"]
         return ["memcached", "-u", "nobody", "-m", "64", *listen, *self.arguments]
 
 

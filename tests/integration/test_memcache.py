@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
-from integration.programs import Memcached, OverlordProxy, wait_for
+from integration.programs import Memcached, Nutcracker, OverlordProxy, wait_for
 
 BARRIER = b"version\r\n"
 BEYOND = re.compile(rb"VERSION [^\r]+\r\n\Z")
@@ -287,6 +287,35 @@ def test_memcapable(
 
     assert len(re.findall(r"\[pass\]", done.stdout)) == 27, done.stdout
     assert done.returncode == 0
+
+
+def test_keys_are_where_twemproxy_put_them(
+    start_proxy: Callable[..., OverlordProxy], talk_to: Callable[[int], Talk]
+) -> None:
+    """Also on memcached's own port, which twemproxy leaves out of the names on its ring."""
+    with ExitStack() as stack:
+        hosts = [f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{n}" for n in (2, 3, 4)]
+        nodes = [Memcached(host=host, port=11211) for host in hosts]
+        for node in nodes:
+            stack.callback(node.dispose)
+            node.start()
+        servers = [f"{node.host}:{node.port}:1" for node in nodes]
+        nutcracker = Nutcracker(servers, redis=False)
+        stack.callback(nutcracker.dispose)
+        nutcracker.start()
+        proxy = start_proxy(servers, cache_type="memcache", hash_compat="twemproxy")
+        wait_for(lambda: _is_up(proxy), "all nodes are up")
+        keys = [b"user:%d" % (number * number) for number in range(300)]
+        with socket.create_connection(nutcracker.address, timeout=10) as client:
+            client.sendall(_stores(keys))
+            stored = b""
+            while len(stored) < len(b"STORED\r\n") * len(keys):
+                stored += client.recv(65536)
+        assert stored == b"STORED\r\n" * len(keys)
+
+        got = talk_to(proxy.port).say(b"get " + b" ".join(keys) + b"\r\n")
+
+        assert got == b"".join(b"VALUE %b 0 1\r\nx\r\n" % key for key in keys) + b"END\r\n"
 
 
 def test_values_of_all_sizes(proxy: OverlordProxy, talk_to: Callable[[int], Talk]) -> None:

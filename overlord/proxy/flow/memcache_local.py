@@ -32,6 +32,10 @@ ADMINISTRATION = frozenset(
     )
 )
 """Commands of memcached that concern one server, and not what is stored."""
+OF_ONE_SERVER = frozenset(
+    (b"cachedump", b"conns", b"detail", b"dump", b"extstore", b"proxyfuncs", b"proxybe", b"reset")
+)
+"""What `stats` is asked for that says something about one server only, or changes it."""
 OF_NODES = frozenset((b"items", b"settings", b"sizes", b"slabs"))
 """What `stats` is asked for that only nodes know."""
 DIGITS = frozenset(b"0123456789")
@@ -107,7 +111,7 @@ def _stats(what: Sequence[bytes], facts: Any) -> Answer:
         return Answer(listed(facts.numbers()))
     if what[0] in OF_NODES:
         return Answer(b"", Deed.ASK_NODES)
-    return Answer(ERROR)
+    return Answer(NOT_SUPPORTED if what[0] in OF_ONE_SERVER else ERROR)
 
 
 def listed(numbers: Mapping[str, object]) -> bytes:

@@ -181,6 +181,8 @@ def bench() -> Bench:
         (b"flush_all x\r\n", b"CLIENT_ERROR invalid exptime argument\r\n"),
         (b"flush_all x noreply\r\n", b""),
         (b"stats nonsense\r\n", ERROR),
+        (b"stats cachedump 1 1\r\n", b"CLIENT_ERROR this proxy has no such command\r\n"),
+        (b"stats reset\r\n", b"CLIENT_ERROR this proxy has no such command\r\n"),
         (b"stats proxy\r\n", b"STAT pid 1\r\nSTAT version x\r\nEND\r\n"),
         (b"watch\r\n", b"CLIENT_ERROR this proxy has no such command\r\n"),
         (b"get " + b"k" * 251 + b"\r\n", BAD_FORMAT),
@@ -447,6 +449,46 @@ def test_a_line_that_is_too_long_is_the_end(bench: Bench) -> None:
 
     assert reply == b"END\r\nCLIENT_ERROR line too long\r\n"
     assert client.closed
+
+
+@pytest.mark.parametrize("keys", [1, 2, 30])
+def test_d09_many_blanks_are_as_one(bench: Bench, keys: int) -> None:
+    """defects.md D9: blanks behind `get` overflowed a buffer of memcached's own proxy (CVE-2023-46852)."""
+    client = bench.client()
+    names = [b"key%d" % number for number in range(keys)]
+    for name in names:
+        bench.ask(client, b"set %b 0 0 1\r\nx\r\n" % name)
+
+    got = bench.ask(client, b"get" + b" " * 5000 + (b" " * 700).join(names) + b" " * 900 + b"\r\n")
+
+    assert got == b"".join(b"VALUE %b 0 1\r\nx\r\n" % name for name in names) + b"END\r\n"
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_d09_a_bare_lf_ends_a_line(bench: Bench, ending: bytes) -> None:
+    """defects.md D9: CVE-2023-46853 is one byte too few where a line ends with LF alone."""
+    client = bench.client()
+
+    got = bench.ask(client, ending.join([b"get a", b"", b"get", b"mg a v", b"mn", b""]))
+
+    assert got == b"END\r\n" + ERROR * 2 + b"EN\r\nMN\r\n"
+
+
+def test_d14_a_get_without_a_key_is_an_error(bench: Bench) -> None:
+    """defects.md D14: `get ` ends twemproxy (#357)."""
+    client = bench.client()
+
+    assert bench.ask(client, b"get \r\ngets  \r\nget\r\nmn\r\n") == ERROR * 3 + b"MN\r\n"
+
+
+def test_d14_keys_may_be_as_long_as_memcached_lets_them(bench: Bench) -> None:
+    """defects.md D14: twemproxy #115."""
+    client = bench.client()
+    key = b"k" * 250
+
+    got = bench.ask(client, b"set %b 0 0 1\r\nx\r\nget %b a\r\n" % (key, key))
+
+    assert got == b"STORED\r\nVALUE %b 0 1\r\nx\r\nEND\r\n" % key
 
 
 def test_a_get_may_have_very_many_keys(bench: Bench) -> None:

@@ -271,6 +271,32 @@ def test_what_no_node_is_asked_for(bench: Bench, request_: bytes, reply: bytes, 
     assert [server.seen for server in bench.servers] == [[], [], []]
 
 
+@given(
+    st.integers(0, 255),
+    st.integers(0, 0xFFFF),
+    st.integers(0, 0xFF),
+    st.integers(0, 0xFFFFFFFF),
+    st.integers(0, 300),
+)
+def test_d09_every_combination_of_lengths(
+    opcode: int, key: int, extras: int, body: int, there: int
+) -> None:
+    """defects.md D9: wrong lengths in a header wrote where they should not (CVE-2016-8704, -8705, -8706)."""
+    bench = Bench(max_request=1 << 20)
+    client = bench.client()
+    head = struct.pack(">BBHBBHIIQ", 0x80, opcode, key, extras, 0, 0, body, 7, 0)
+
+    got = bench.ask(client, head + b"x" * min(there, body))
+
+    if key + extras > body:
+        assert got == said(opcode, status=4, value=b"Invalid arguments")
+        assert client.closed
+    for server in bench.servers:
+        for request in server.seen:
+            assert request[2:4] == struct.pack(">H", key)
+            assert len(request) == 24 + body
+
+
 def test_what_is_too_large_is_skipped() -> None:
     bench = Bench(max_request=1000)
     client = bench.client()
