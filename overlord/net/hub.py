@@ -205,6 +205,10 @@ class HubTransport(Carrier):
         return 0
 
 
+def nothing_to_do() -> None:
+    """What a transport of Twisted's does once the hub has its connection."""
+
+
 @cython.cclass
 class Hub:
     """
@@ -303,6 +307,9 @@ class Hub:
         # Twisted's own services keep the transport that they were given, and close that.
         transport.loseConnection = adopted.loseConnection
         transport.abortConnection = adopted.abortConnection
+        # A node that speaks first may be readable and writable in the event that made the connection: the
+        # reactor, which has begun with the one, goes on with the other.
+        transport.doRead = transport.doWrite = nothing_to_do
         # Or it would be kept by a circle, and with it all that the connection was made for.
         transport.protocol = transport.connector = None
         if self.free:

@@ -41,6 +41,13 @@ MARK_SIZE = cython.declare(cython.Py_ssize_t, 8)
 KEPT_MARKS = cython.declare(cython.Py_ssize_t, 8192)
 """Room for so many places is kept by `Words` from one line to the next."""
 
+MAX_META_WORDS = cython.declare(cython.Py_ssize_t, 19)
+"""
+Words of an `ms`: memcached refuses one that has more, and takes its data for commands.
+
+Newer memcacheds may let it have more flags; there are not as many.
+"""
+
 MALFORMED = cython.declare(cython.longlong, -(1 << 62))
 """What is no number."""
 
@@ -51,6 +58,7 @@ BLANK = cython.declare(cython.int, 32)
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
+FLAGS_TOO_LONG = b"CLIENT_ERROR options flags too long\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 
 GETS = (b"get ", b"gets ", b"gat ", b"gats ")
@@ -204,6 +212,11 @@ class TextRequestScanner:
             self.fault = b""
             self.data_start = 0
             self._take_words(p, start, found)
+            if find_byte(p, start, found, 0) >= 0:
+                # A node reads up to there, and takes the data of what it understands so for commands.
+                self.verb = OTHER
+                self.fault = ERROR
+                return TEXT_WHOLE
             self.verb = UNKNOWN_VERB
             if self.words > 0:
                 self.verb = verb_of(p, start + self.starts[0], start + self.ends[0])
@@ -308,6 +321,8 @@ class TextRequestScanner:
                 return ERROR
             if self.words < 3:
                 return BAD_FORMAT
+            if self.words > MAX_META_WORDS:
+                return FLAGS_TOO_LONG
             size = number_in(p, start + self.starts[2], start + self.ends[2], False)
         else:
             is_cas = p[start + self.starts[0]] == 99

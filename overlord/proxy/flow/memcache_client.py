@@ -39,10 +39,12 @@ if cython.compiled:
         join_values,
     )
     from cython.cimports.overlord.proxy.flow.parts import (
+        IS_BARRIER,
         LOUD,
         MUTED,
         UP_TO_NODE,
         WITH_DATA,
+        WITH_META_DATA,
         Flow,
         Link,
         Node,
@@ -82,10 +84,12 @@ else:
         join_values,
     )
     from overlord.proxy.flow.parts import (
+        IS_BARRIER,
         LOUD,
         MUTED,
         UP_TO_NODE,
         WITH_DATA,
+        WITH_META_DATA,
         Flow,
         Link,
         Node,
@@ -390,7 +394,7 @@ class MemcacheClient(ProxiedClient):
         at: cython.Py_ssize_t
         first: cython.int
         is_quiet: cython.bint = False
-        keys: cython.int = WITH_DATA if verb == META_SET else 0
+        keys: cython.int = WITH_META_DATA if verb == META_SET else 0
         command_class: cython.int = CLASS_WRITE
         if verb == META_GET:
             command_class = CLASS_GET
@@ -421,7 +425,9 @@ class MemcacheClient(ProxiedClient):
         if is_quiet:
             pending.silence = UP_TO_NODE
             link.outgoing.append(BARRIER, 0, len(BARRIER))
-            link.push(new_pending())
+            pending = new_pending()
+            pending.silence = IS_BARRIER
+            link.push(pending)
         return 1
 
     def _node_of_base64(self, p: cython.p_const_uchar, start: cython.Py_ssize_t) -> cython.int:

@@ -21,6 +21,7 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
     from cython.cimports.overlord.proxy.flow.node_link import NodeLink
     from cython.cimports.overlord.proxy.flow.parts import (
+        IS_BARRIER,
         LOGIN,
         MUTED,
         READY,
@@ -41,6 +42,7 @@ else:
     from overlord.proxy.flow.memcache_dialect import MemcacheDialect
     from overlord.proxy.flow.node_link import NodeLink
     from overlord.proxy.flow.parts import (
+        IS_BARRIER,
         LOGIN,
         MUTED,
         READY,
@@ -62,8 +64,10 @@ KNOWS_NO_VERSION = b"ERROR\r\n"
 MN = cython.declare(bytes, b"MN\r\n")
 MEET_END = b"EN\r\n"
 NO_VALUES = b"END\r\n"
-REFUSED_LINES = (b"ERROR\r\n", b"CLIENT_ERROR bad command line format\r\n")
-"""Replies to a command with data that mean that the node has not taken the data for data."""
+REFUSED = (b"ERROR\r\n", b"CLIENT_ERROR bad command line format\r\n")
+"""Replies to a `set` and the like that mean that the node has not taken the data for data."""
+REFUSED_META = (b"ERROR\r\n", b"CLIENT_ERROR options flags too long\r\n")
+"""The same for `ms`, whose other errors come when its data have been swallowed."""
 BIG_M = cython.declare(cython.int, 77)
 BIG_N = cython.declare(cython.int, 78)
 BIG_E = cython.declare(cython.int, 69)
@@ -153,20 +157,21 @@ class MemcacheLink(NodeLink):
         is_barrier: cython.bint
         if is_cut:
             return self.settle(pending, p, start, end)
-        if pending.silence == UP_TO_NODE:
-            is_barrier = end - start == 4 and p[start] == BIG_M and p[start + 1] == BIG_N
-            if pending.since != 0:
-                self._observe(pending, p, start, is_barrier)
-            if is_barrier:
-                self.settle(pending, p, start, start)
-                pending = self.pop()  # the mn's own
-                return 0
-            return self.settle(pending, p, start, end)
+        is_barrier = end - start == 4 and p[start] == BIG_M and p[start + 1] == BIG_N
+        if pending.silence == IS_BARRIER:
+            if not is_barrier:
+                self.break_off(f"answered mn with {cut(p, start, min(end, start + 32))!r}")
+            return 0
         if pending.since != 0:
-            self._observe(pending, p, start, False)
-        if pending.keys == WITH_DATA and cut(p, start, end) in REFUSED_LINES:
+            self._observe(pending, p, start, is_barrier)
+        if pending.keys < 0 and cut(p, start, end) in (
+            REFUSED if pending.keys == WITH_DATA else REFUSED_META
+        ):
             # It takes the data for commands now, and what it says to those would reach others.
             self.break_off("refused a line with data behind it")
+        if pending.silence == UP_TO_NODE and is_barrier:
+            self.pop()  # the barrier's own
+            return self.settle(pending, p, start, start)
         if pending.silence == MUTED:
             return self.settle(pending, p, start, start)
         return self.settle(pending, p, start, end)

@@ -35,9 +35,11 @@ cdef enum Silence:
     UP_TO_NODE = 2
     HIDES_MISSES = 3
     HIDES_SUCCESS = 4
+    IS_BARRIER = 5
 
 cdef enum:
     WITH_DATA = -1
+    WITH_META_DATA = -2
 
 cdef Pending new_pending()
 cdef int let_go_on(list waiters) except -1

@@ -43,8 +43,8 @@ else:
     UNKNOWN, YES, NO = 0, 1, 2
     WAITING, SETTLING = 1, 2
     IN_TIME, FIRST_LATE, PARTIAL_LATE = 0, 1, 2
-    LOUD, MUTED, UP_TO_NODE, HIDES_MISSES, HIDES_SUCCESS = 0, 1, 2, 3, 4
-    WITH_DATA = -1
+    LOUD, MUTED, UP_TO_NODE, HIDES_MISSES, HIDES_SUCCESS, IS_BARRIER = 0, 1, 2, 3, 4, 5
+    WITH_DATA, WITH_META_DATA = -1, -2
     ALOUD, SKIP_NEXT, SKIPPING, SKIPPED, MUTE = 0, 1, 2, 3, 4
 
 UNREAD_MARK = cython.declare(cython.Py_ssize_t, 262144)
@@ -67,10 +67,10 @@ class Pending:
         since: when it was taken up, as `Outbox.now`; 0 if nobody wants to know how long it takes.
         command_class: which of the `CommandClass`es it belongs to.
         silence: LOUD; MUTED: the client has asked for no reply; UP_TO_NODE: the node may give none, and what
-            follows it on the link says that it did not. HIDES_MISSES, HIDES_SUCCESS: of a quiet command of
+            follows it on the link, IS_BARRIER, says that it did not. HIDES_MISSES, HIDES_SUCCESS: of a quiet command of
             memcache's binary protocol, whose opcode is in `keys`.
-        keys: how many keys it asks for, for the counts of hits; 0 if that says nothing. WITH_DATA: it has a line
-            and data behind it, which the node may fail to take for data.
+        keys: how many keys it asks for, for the counts of hits; 0 if that says nothing. WITH_DATA,
+            WITH_META_DATA: it has a line and data behind it, which the node may fail to take for data.
     """
 
     if not cython.compiled:

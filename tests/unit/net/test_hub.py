@@ -764,3 +764,15 @@ def test_twisted_watches_an_adopted_connection_no_more(house):
 
     assert given == ["reading", "writing"]
     assert ours.fileno() == -1
+
+
+def test_the_event_in_which_a_connection_was_made_does_not_end_it(house):
+    """The reactor writes after it has read, and takes an error for the end: a node may speak first."""
+    ours, theirs = socket.socketpair()
+    house._peers.append(theirs)
+    transport = type(house).__init__.__globals__["Given"](ours, Protocol())
+    transport.doRead = transport.doWrite = lambda: pytest.fail("its socket is the hub's")
+
+    house.hub.adopt(transport, house.flow.new_client(78))
+
+    assert (transport.doRead(), transport.doWrite()) == (None, None)

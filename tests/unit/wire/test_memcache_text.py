@@ -18,6 +18,7 @@ META_GET, META_SET, META_DELETE, META_COUNT, META_DEBUG, META_NOTHING, OTHER = r
 
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
+FLAGS_TOO_LONG = b"CLIENT_ERROR options flags too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 
 
@@ -127,6 +128,7 @@ def test_a_block_without_its_break_is_still_of_the_announced_size() -> None:
         (b"ms\r\n", ERROR),
         (b"ms a\r\n", BAD_FORMAT),
         (b"ms a S1\r\n", BAD_FORMAT),
+        (b"ms a 1 " + b"k " * 17 + b"\r\n", FLAGS_TOO_LONG),
         (b"ms a -1\r\n", BAD_FORMAT),
     ],
 )

@@ -181,6 +181,9 @@ def bench() -> Bench:
         (b"flush_all x\r\n", b"CLIENT_ERROR invalid exptime argument\r\n"),
         (b"flush_all x noreply\r\n", b""),
         (b"stats nonsense\r\n", ERROR),
+        (b"get a\x00b c\r\n", ERROR),
+        (b"set a\x00 0 0 1\r\nx\r\n", ERROR * 2),
+        (b"ms a 1 q\x00\r\nx\r\n", ERROR * 2),
         (b"stats cachedump 1 1\r\n", b"CLIENT_ERROR this proxy has no such command\r\n"),
         (b"stats reset\r\n", b"CLIENT_ERROR this proxy has no such command\r\n"),
         (b"stats proxy\r\n", b"STAT pid 1\r\nSTAT version x\r\nEND\r\n"),
@@ -207,15 +210,15 @@ def test_keys_with_control_characters(strict: bool) -> None:
     bench = Bench(strict_keys=strict)
     client = bench.client()
 
-    stored = bench.ask(client, b"set a\x01\x00 0 0 1\r\nx\r\n")
+    stored = bench.ask(client, b"set a\x01\x02 0 0 1\r\nx\r\n")
     got = bench.ask(
-        client, b"get a\x01\x00\r\nget a\x01\x00 b\r\nmg a\x01\x00 v\r\ndelete a\x01\x00\r\n"
+        client, b"get a\x01\x02\r\nget a\x01\x02 b\r\nmg a\x01\x02 v\r\ndelete a\x01\x02\r\n"
     )
 
     if strict:
         assert (stored, got) == (BAD_FORMAT + ERROR, BAD_FORMAT * 4)
     else:
-        value = b"VALUE a\x01\x00 0 1\r\nx\r\nEND\r\n"
+        value = b"VALUE a\x01\x02 0 1\r\nx\r\nEND\r\n"
         assert (stored, got) == (b"STORED\r\n", value * 2 + b"VA 1\r\nx\r\nDELETED\r\n")
 
 
@@ -433,6 +436,50 @@ def test_a_node_that_takes_data_for_commands_is_left(bench: Bench) -> None:
     assert bench.ask(client, b"set a 0 0 1\r\nx\r\n") == ERROR
     assert bench.links[node].closing == ABORTING
     assert bench.links[node].reason == "refused a line with data behind it"
+
+
+def test_a_node_that_swallows_data_with_its_error_is_kept(bench: Bench) -> None:
+    """As memcached does for `ms` with a wrong flag: the connection is as good as before."""
+    client = bench.client()
+    node = bench.flow.ring.node_of_key(b"a")
+    bench.servers[node].ms = lambda *_: BAD_FORMAT  # type: ignore[method-assign]
+
+    assert bench.ask(client, b"ms a 1 Fx\r\nx\r\nmn\r\n") == BAD_FORMAT + b"MN\r\n"
+    assert bench.links[node].is_ready()
+
+
+@pytest.mark.parametrize("reply", [ERROR, b"CLIENT_ERROR options flags too long\r\n"])
+def test_a_node_that_takes_the_data_of_a_quiet_command_for_commands_is_left(
+    bench: Bench, reply: bytes
+) -> None:
+    """Before the barrier behind it is taken for somebody's reply."""
+    client, other = bench.client(), bench.client()
+    node = bench.flow.ring.node_of_key(b"a")
+    client.stream.receive(b"ms a 1 q\r\nx\r\n")
+    other.stream.receive(b"set a 0 0 1\r\nx\r\n")
+    bench.outbox.flush()
+    bench.wires[node].take()
+
+    bench.links[node].receive(reply + ERROR + b"MN\r\nSTORED\r\n")
+    assert bench.links[node].closing == ABORTING
+    bench.links[node].lost(bench.links[node].reason)
+    bench.run()
+
+    assert client.take() == reply
+    assert other.take().startswith(b"SERVER_ERROR node unavailable: refused a line with data")
+
+
+def test_a_barrier_that_is_answered_with_something_else_ends_the_connection(bench: Bench) -> None:
+    client = bench.client()
+    node = bench.flow.ring.node_of_key(b"a")
+    client.stream.receive(b"mg a v q\r\n")
+    bench.outbox.flush()
+    bench.wires[node].take()
+
+    bench.links[node].receive(b"VA 1\r\nx\r\nVA 1\r\nx\r\n")
+
+    assert bench.links[node].closing == ABORTING
+    assert bench.links[node].reason == "answered mn with b'VA 1\\r\\nx\\r\\n'"
 
 
 def test_quit_gives_what_is_owed(bench: Bench) -> None:
