@@ -212,7 +212,7 @@ class TextRequestScanner:
             self.fault = b""
             self.data_start = 0
             self._take_words(p, start, found)
-            if find_byte(p, start, found, 0) >= 0:
+            if self.has_control and find_byte(p, start, found, 0) >= 0:
                 # A node reads up to there, and takes the data of what it understands so for commands.
                 self.verb = OTHER
                 self.fault = ERROR

@@ -10,6 +10,10 @@ cdef class ProxiedClient(Client):
     cdef Py_ssize_t leave_rest(self, Py_ssize_t wanted, Py_ssize_t at, Py_ssize_t end) except -1
     cdef Link usable_link(self, Node node)
     cdef int forward(self, int index, int command_class, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef Link place_at(self, int index)
+    cdef int hand_over(self, Link link, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef void take_leave(self, str reason) except *
+    cdef int ask_each(self, Split split, list nodes, bytes frame) except -1
     cdef Pending ask(self, Link link, int command_class)
     cdef int wait_for_place(self, Link link) except -1
     cdef bytes refused_part(self)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import cython
 
+from overlord.proxy.flow.command_class import CommandClass
+
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
         SETTLING,
@@ -40,6 +42,8 @@ else:
     from overlord.wire.buffer import Buffer, hold
     from overlord.wire.stream import FINISH, OPEN
 
+CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
+CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
 LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
 """Frames from this size on change hands without being copied, where they can."""
 UNPARSED_MARK = cython.declare(cython.Py_ssize_t, 16384)
@@ -119,8 +123,12 @@ class ProxiedClient(Client):
         self.flow.errors += 1
         self.reason = reason
         self.say(error)
-        self.draining = True
         self.blocked = False
+        self.take_leave(reason)
+
+    def take_leave(self, reason: str) -> None:
+        """Take nothing more up, and close when it has all it is owed."""
+        self.draining = True
         self.set_paused(True)
         if self.in_flight == 0:
             self.close(FINISH, reason)
@@ -151,16 +159,44 @@ class ProxiedClient(Client):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """Send `p[start:end]` to a node as it is. Gives 0 if it has to wait, and is not used up."""
-        link: Link = self.usable_link(self.flow.nodes[index])
-        incoming: Buffer
+        link: Link = self.place_at(index)
         if link is None:
-            self.flow.errors += 1
+            if self.waits:
+                return 0
             self.say(self.error(self.refusal))
             return 1
-        if link.in_flight >= self.flow.node_queue:
+        self.hand_over(link, p, start, end)
+        # In line only now that the frame is: when memory runs out above, no line may be longer than its frames.
+        self.ask(link, command_class)
+        return 1
+
+    @cython.final
+    def place_at(self, index: cython.int) -> Link:
+        """
+        The link to a node that takes a request now, which is counted already.
+
+        If there is none, None: then the client waits (`waits` says so), or `refusal` says why, and an error
+        is counted.
+        """
+        link: Link = self.usable_link(self.flow.nodes[index])
+        if link is None:
+            self.flow.errors += 1
+        elif link.in_flight >= self.flow.node_queue:
             self.flow.requests -= 1  # it is counted when it comes again
-            return self.wait_for_place(link)
-        incoming = self.incoming
+            self.wait_for_place(link)
+            return None
+        return link
+
+    @cython.final
+    def hand_over(
+        self,
+        link: Link,
+        p: cython.p_const_uchar,
+        start: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Put the frame `p[start:end]` behind what is to be sent on a link, a large one uncopied if it can be."""
+        incoming: Buffer = self.incoming
         if (
             end - start >= LARGE_FRAME
             and self.in_incoming
@@ -172,11 +208,8 @@ class ProxiedClient(Client):
             link.outgoing.swap(incoming)
             incoming.clear()
             self.stolen = True
-        else:
-            link.outgoing.append(p, start, end)
-        # In line only now that the frame is: when memory runs out above, no line may be longer than its frames.
-        self.ask(link, command_class)
-        return 1
+            return 0
+        return link.outgoing.append(p, start, end)
 
     def ask(self, link: Link, command_class: cython.int) -> Pending:
         """A request's frame is on this link: put it into its line, and into this client's."""
@@ -257,6 +290,30 @@ class ProxiedClient(Client):
     def error(self, text: str) -> bytes:
         """The reply that tells this client an error of ours."""
         return self.flow.error(text)
+
+    def ask_each(self, split: Split, nodes: list, frame: bytes) -> cython.int:
+        """
+        Send each of these nodes the same; their replies are joined as `split` says.
+
+        Gives 0 if that has to wait, and 1 otherwise.
+        """
+        node: Node
+        index: cython.Py_ssize_t
+        link: Link = self.full_link(nodes)
+        if link is not None:
+            return self.wait_for_place(link)
+        self.flow.requests += 1
+        split.client = self
+        split.command_class = CLASS_ALL_NODES
+        for index in range(len(nodes)):
+            node = nodes[index]
+            node.part = index
+            node.part_size = len(frame)
+        self.line_up(split, nodes, 0, CLASS_PART)
+        for node in nodes:
+            if node.part_link is not None:
+                node.part_link.outgoing.append(frame, 0, len(frame))
+        return self.parts_are_sent(split, nodes)
 
     def parts_are_sent(self, split: Split, nodes: list) -> cython.int:
         """All that could be sent was: answer at once if no node is asked. Gives 1, as `forward` then does."""

@@ -215,9 +215,7 @@ class ListenLink(RedisLink):
                     self._rest()
                     return at
             elif found == VIOLATION:
-                if scanner.broken_bound:
-                    self.flow.hit(scanner.broken_bound)
-                self.break_off(f"sent what is no reply: {scanner.violation}")
+                self.break_off_wrong(scanner.violation, scanner.broken_bound)
                 return end
             else:
                 self.wanted = scanner.at

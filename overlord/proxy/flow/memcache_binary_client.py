@@ -11,12 +11,14 @@ in one read. NOOP, with which a client ends such a get, is answered in its turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cython
 
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_binary_link import refusal
 from overlord.proxy.flow.memcache_local import version_of
-from overlord.proxy.flow.memcache_opcodes import KEY, NO_KEY, OPCODES, Deed
+from overlord.proxy.flow.memcache_opcodes import KEY, NO_KEY, OPCODES, Deed, Hides, Opcode
 from overlord.wire.memcache_binary import (
     INVALID,
     NOT_FOUND,
@@ -32,52 +34,47 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_client import MemcacheClient
     from cython.cimports.overlord.proxy.flow.parts import (
         HIDES_MISSES,
+        HIDES_SUCCESS,
         LOUD,
         Flow,
         Link,
-        Node,
         Pending,
         Split,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.buffer import cut
     from cython.cimports.overlord.wire.memcache_binary import (
         BINARY_INCOMPLETE,
         BINARY_VIOLATION,
         BINARY_WHOLE,
         BinaryScanner,
     )
-    from cython.cimports.overlord.wire.stream import FINISH, OPEN
+    from cython.cimports.overlord.wire.stream import OPEN
 else:
     from overlord.proxy.flow.memcache_client import MemcacheClient
     from overlord.proxy.flow.parts import (
         HIDES_MISSES,
+        HIDES_SUCCESS,
         LOUD,
         Flow,
         Link,
-        Node,
         Pending,
         Split,
     )
-    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.buffer import cut
     from overlord.wire.memcache_binary import (
         BINARY_INCOMPLETE,
         BINARY_VIOLATION,
         BINARY_WHOLE,
         BinaryScanner,
     )
-    from overlord.wire.stream import FINISH, OPEN
+    from overlord.wire.stream import OPEN
 
     UNDECIDED, TEXT, BINARY = 0, 1, 2
 
 FIRST_BYTE = cython.declare(cython.int, 0x80)
 """Of every request in this protocol, and of none in the other."""
 CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
-CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
-CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
-LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
-"""Frames from this size on change hands without being copied, where they can."""
 HEADER_BYTES = cython.declare(cython.Py_ssize_t, 24)
-QUIT = 0x07
 FLUSH = 0x08
 OK = b"\x00\x00"
 
@@ -86,38 +83,40 @@ MUST_HAVE_KEY = cython.declare(cython.int, 2)
 MAY_HAVE_KEY = cython.declare(cython.int, 4)
 MAY_HAVE_VALUE = cython.declare(cython.int, 8)
 FORWARDED = cython.declare(cython.int, 16)
+"""What the hot path has to know of a command, in bits."""
 
 
-def _shape(code: int) -> int:
-    """What the hot path has to know of a command, in bits."""
-    for row in OPCODES:
-        if row.code == code:
-            bits = 1 + (2 if row.key == KEY else 0) + (4 if row.key != NO_KEY else 0)
-            return bits + (8 if row.has_value else 0) + (16 if row.deed is Deed.FORWARD else 0)
-    return 0
+def _shape(row: Opcode) -> int:
+    bits = SERVED
+    if row.key != NO_KEY:
+        bits |= MAY_HAVE_KEY
+    if row.key == KEY:
+        bits |= MUST_HAVE_KEY
+    if row.has_value:
+        bits |= MAY_HAVE_VALUE
+    if row.deed is Deed.FORWARD:
+        bits |= FORWARDED
+    return bits
+
+
+def _silence(row: Opcode) -> int:
+    silences = {Hides.NOTHING: LOUD, Hides.MISSES: HIDES_MISSES, Hides.SUCCESS: HIDES_SUCCESS}
+    return silences[row.hides]
+
+
+def _by_opcode(value: Callable[[Opcode], int]) -> bytes:
+    """A number for each opcode; 0 for those that are not served."""
+    return bytes([value(ROWS[code]) if code in ROWS else 0 for code in range(256)])
 
 
 ROWS = {row.code: row for row in OPCODES}
-SHAPES = cython.declare(bytes, bytes([_shape(code) for code in range(256)]))
-LOUD_ONES = cython.declare(
-    bytes, bytes([ROWS[code].loud if code in ROWS else code for code in range(256)])
-)
-HIDDEN = cython.declare(
-    bytes,
-    bytes(
-        [2 + ROWS[code].hides if code in ROWS and ROWS[code].hides else 0 for code in range(256)]
-    ),
-)
+SHAPES = cython.declare(bytes, _by_opcode(_shape))
+LOUD_ONES = cython.declare(bytes, _by_opcode(lambda row: row.loud))
+HIDDEN = cython.declare(bytes, _by_opcode(_silence))
 """For each opcode, what `Pending.silence` is: LOUD, HIDES_MISSES or HIDES_SUCCESS."""
-CLASSES = cython.declare(
-    bytes, bytes([ROWS[code].command_class if code in ROWS else 0 for code in range(256)])
-)
-LEAST_EXTRAS = cython.declare(
-    bytes, bytes([min(ROWS[code].extras) if code in ROWS else 0 for code in range(256)])
-)
-MOST_EXTRAS = cython.declare(
-    bytes, bytes([max(ROWS[code].extras) if code in ROWS else 0 for code in range(256)])
-)
+CLASSES = cython.declare(bytes, _by_opcode(lambda row: row.command_class))
+LEAST_EXTRAS = cython.declare(bytes, _by_opcode(lambda row: min(row.extras)))
+MOST_EXTRAS = cython.declare(bytes, _by_opcode(lambda row: max(row.extras)))
 
 
 @cython.cclass
@@ -159,7 +158,7 @@ class BinaryClient(MemcacheClient):
         """The reply that tells this client an error of ours, where it answers no request."""
         if self.speaks == BINARY:
             return refusal(0, 0, TEMPORARY_FAILURE, text)
-        return f"SERVER_ERROR {text}\r\n".encode()
+        return self.flow.error(text)
 
     def _decide(self, first: cython.int) -> None:
         """Its first byte has come."""
@@ -269,31 +268,13 @@ class BinaryClient(MemcacheClient):
         scanner: BinaryScanner = self.frames
         link: Link
         pending: Pending
-        incoming: Buffer = self.incoming
         self.flow.requests += 1
-        link = self.usable_link(
-            self.flow.nodes[
-                self.flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end)
-            ]
+        link = self.place_at(
+            self.flow.ring.node_of(p, start + scanner.key_start, start + scanner.key_end)
         )
         if link is None:
-            return self._node_is_missing(opcode)
-        if link.in_flight >= self.flow.node_queue:
-            self.flow.requests -= 1  # it is counted when it comes again
-            return self.wait_for_place(link)
-        if (
-            end - start >= LARGE_FRAME
-            and self.in_incoming
-            and not self.stolen
-            and start == incoming.start
-            and end == incoming.end
-            and link.outgoing.size() == 0
-        ):
-            link.outgoing.swap(incoming)
-            incoming.clear()
-            self.stolen = True
-        else:
-            link.outgoing.append(p, start, end)
+            return 0 if self.waits else self._node_is_missing(opcode)
+        self.hand_over(link, p, start, end)
         link.outgoing.p[link.outgoing.end - (end - start) + 1] = LOUD_ONES[opcode]
         pending = self.ask(link, CLASSES[opcode])
         pending.silence = HIDDEN[opcode]
@@ -303,7 +284,6 @@ class BinaryClient(MemcacheClient):
 
     def _node_is_missing(self, opcode: cython.int) -> cython.int:
         """Answer a request whose node takes none."""
-        self.flow.errors += 1
         if self.dialect.misses and CLASSES[opcode] == CLASS_GET:
             self.flow.refused("missing-node")
             if HIDDEN[opcode] != HIDES_MISSES:
@@ -333,10 +313,7 @@ class BinaryClient(MemcacheClient):
         elif deed is Deed.QUIT:
             if HIDDEN[opcode] == LOUD:
                 self._say()
-            self.draining = True
-            self.set_paused(True)
-            if self.in_flight == 0:
-                self.close(FINISH, "client said quit")
+            self.take_leave("client said quit")
         else:
             self._say()
         return 1
@@ -367,32 +344,16 @@ class BinaryClient(MemcacheClient):
 
     def _flush_all(self, asked: bytes) -> cython.int:
         """Have every node drop all it has."""
-        flow: Flow = self.flow
         scanner: BinaryScanner = self.frames
-        loud: bytes = asked[:1] + bytes([FLUSH]) + asked[2:]
         split: Split = FlushSplit(scanner.opcode, scanner.opaque)
-        node: Node
-        index: cython.Py_ssize_t
         part: Pending
-        link: Link = self.full_link(flow.nodes)
-        if link is not None:
-            return self.wait_for_place(link)
-        flow.requests += 1
-        split.client = self
-        split.command_class = CLASS_ALL_NODES
+        taken: cython.int
         split.silence = HIDDEN[scanner.opcode]
-        for index in range(len(flow.nodes)):
-            node = flow.nodes[index]
-            node.part = index
-            node.part_size = len(loud)
-        self.line_up(split, flow.nodes, 0, CLASS_PART)
-        for node in flow.nodes:
-            part = split.parts[node.part]
+        taken = self.ask_each(split, self.flow.nodes, asked[:1] + bytes([FLUSH]) + asked[2:])
+        for part in split.parts:
             part.keys = FLUSH
             part.cursor = scanner.opaque
-            if node.part_link is not None:
-                node.part_link.outgoing.append(loud, 0, len(loud))
-        return self.parts_are_sent(split, flow.nodes)
+        return taken
 
     def refused_part(self) -> bytes:
         """The reply to a part of a command whose node takes no request."""

@@ -20,14 +20,12 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
         HIDES_MISSES,
         HIDES_SUCCESS,
-        LOGIN,
         LOUD,
-        READY,
         Flow,
         Node,
         Pending,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.buffer import Buffer
     from cython.cimports.overlord.wire.memcache_binary import (
         BINARY_SKIPPED,
         BINARY_VIOLATION,
@@ -41,14 +39,12 @@ else:
     from overlord.proxy.flow.parts import (
         HIDES_MISSES,
         HIDES_SUCCESS,
-        LOGIN,
         LOUD,
-        READY,
         Flow,
         Node,
         Pending,
     )
-    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.buffer import Buffer
     from overlord.wire.memcache_binary import (
         BINARY_SKIPPED,
         BINARY_VIOLATION,
@@ -101,14 +97,11 @@ class BinaryLink(NodeLink):
         found: cython.int
         pending: Pending
         scanner: BinaryScanner = self.scanner
-        self.silent_since = 0.0
-        if self.node.failed_in_row > 0 and not self.greeting:
-            self.node.failed_in_row = 0
-        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
+        if not self.hears():
             return end
         while at < end:
             if self.head is None:
-                self.break_off(f"sent {cut(p, at, min(end, at + 32))!r} without being asked")
+                self.break_off_unasked(p, at, end)
                 return end
             found = scanner.scan(p, at, end)
             if found == BINARY_WHOLE:
@@ -124,9 +117,7 @@ class BinaryLink(NodeLink):
                 if scanner.to_skip == 0:
                     self.settle(self.pop(), p, at, at)
             elif found == BINARY_VIOLATION:
-                if scanner.broken_bound:
-                    self.flow.hit(scanner.broken_bound)
-                self.break_off(f"sent what is no reply: {scanner.wrong}")
+                self.break_off_wrong(scanner.wrong, scanner.broken_bound)
                 return end
             else:
                 self.wanted = scanner.whole

@@ -13,10 +13,9 @@ cdef class MemcacheClient(ProxiedClient):
     cdef int _refuse(self, bytes error, bint is_muted) except -1
     cdef bint _is_denied(self, const unsigned char* p, Py_ssize_t start) except *
     cdef bint _is_muted(self, const unsigned char* p, Py_ssize_t start) noexcept
-    cdef bint _is_key(self, Py_ssize_t word, const unsigned char* p, Py_ssize_t start) noexcept
+    cdef bint _is_key(self, Py_ssize_t word) noexcept
     cdef int _one(self, Py_ssize_t word, int command_class, int keys, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Link _link_of(self, int index, int command_class, int keys)
-    cdef Link _link_if_muted(self, int index)
     cdef int _change(self, int keys, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _meta(self, int verb, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _node_of_base64(self, const unsigned char* p, Py_ssize_t start) except -2
@@ -26,4 +25,3 @@ cdef class MemcacheClient(ProxiedClient):
     cdef int _fill_parts(self, ValuesSplit split, list nodes, Py_ssize_t first, const unsigned char* p) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _flush(self, list words) except -1
-    cdef int _ask_each(self, Split split, bytes frame) except -1

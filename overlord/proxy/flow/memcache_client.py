@@ -52,7 +52,7 @@ if cython.compiled:
         Split,
         new_pending,
     )
-    from cython.cimports.overlord.wire.buffer import Buffer, cut
+    from cython.cimports.overlord.wire.buffer import cut
     from cython.cimports.overlord.wire.memcache_text import (
         COUNT,
         DELETE,
@@ -72,7 +72,7 @@ if cython.compiled:
         TextRequestScanner,
         Words,
     )
-    from cython.cimports.overlord.wire.stream import FINISH, OPEN
+    from cython.cimports.overlord.wire.stream import OPEN
 else:
     from overlord.proxy.flow.client import ProxiedClient
     from overlord.proxy.flow.memcache_dialect import MemcacheDialect
@@ -97,7 +97,7 @@ else:
         Split,
         new_pending,
     )
-    from overlord.wire.buffer import Buffer, cut
+    from overlord.wire.buffer import cut
     from overlord.wire.memcache_text import (
         COUNT,
         DELETE,
@@ -117,7 +117,7 @@ else:
         TextRequestScanner,
         Words,
     )
-    from overlord.wire.stream import FINISH, OPEN
+    from overlord.wire.stream import OPEN
 
 CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
 CLASS_MGET = cython.declare(cython.int, int(CommandClass.MGET))
@@ -125,15 +125,11 @@ CLASS_MGET_PART = cython.declare(cython.int, int(CommandClass.MGET_PART))
 CLASS_READ = cython.declare(cython.int, int(CommandClass.READ))
 CLASS_WRITE = cython.declare(cython.int, int(CommandClass.WRITE))
 CLASS_SPLIT = cython.declare(cython.int, int(CommandClass.SPLIT))
-CLASS_PART = cython.declare(cython.int, int(CommandClass.PART))
-CLASS_ALL_NODES = cython.declare(cython.int, int(CommandClass.ALL_NODES))
 
 MAX_KEY = cython.declare(cython.Py_ssize_t, 250)
 """Bytes of a key: memcached's KEY_MAX_LENGTH."""
 MAX_LINE = cython.declare(cython.Py_ssize_t, 2048)
 """Bytes of a line: memcached closes a connection on which a longer one comes in pieces, but for get and gets."""
-LARGE_FRAME = cython.declare(cython.Py_ssize_t, 65536)
-"""Frames from this size on change hands without being copied, where they can."""
 
 LINE_END = cython.declare(bytes, b"\r\n")
 BARRIER = cython.declare(bytes, b"mn\r\n")
@@ -143,7 +139,6 @@ MEET_END = b"EN\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 SMALL_Q = cython.declare(cython.int, 113)
 SMALL_B = cython.declare(cython.int, 98)
-BLANK = cython.declare(cython.int, 32)
 
 
 @cython.cclass
@@ -271,9 +266,7 @@ class MemcacheClient(ProxiedClient):
         """Whether its last word says that no reply is wanted."""
         return self.scanner.verb != META_SET and self.scanner.is_last_word(p, start, NOREPLY)
 
-    def _is_key(
-        self, word: cython.Py_ssize_t, p: cython.p_const_uchar, start: cython.Py_ssize_t
-    ) -> cython.bint:
+    def _is_key(self, word: cython.Py_ssize_t) -> cython.bint:
         """Whether a word may be a key."""
         scanner: TextRequestScanner = self.scanner
         if scanner.has_control and scanner.is_strict:
@@ -292,7 +285,7 @@ class MemcacheClient(ProxiedClient):
         """Send a command whose key is this word to its node, as it came."""
         scanner: TextRequestScanner = self.scanner
         link: Link
-        if not self._is_key(word, p, start):
+        if not self._is_key(word):
             return self._refuse(BAD_FORMAT, False)
         self.flow.requests += 1
         link = self._link_of(
@@ -308,19 +301,13 @@ class MemcacheClient(ProxiedClient):
 
     def _link_of(self, index: cython.int, command_class: cython.int, keys: cython.int) -> Link:
         """The link to a node that takes a request now; if there is none, None, and the client is told, or waits."""
-        link: Link = self.usable_link(self.flow.nodes[index])
-        if link is None:
-            self.flow.errors += 1
+        link: Link = self.place_at(index)
+        if link is None and not self.waits:
             if command_class <= CLASS_MGET and self.dialect.misses:
                 self.flow.refused("missing-node")
                 self.say(NO_VALUES if keys > 0 else MEET_END)
             else:
                 self.say(self.error(self.refusal))
-            return None
-        if link.in_flight >= self.flow.node_queue:
-            self.flow.requests -= 1  # it is counted when it comes again
-            self.wait_for_place(link)
-            return None
         return link
 
     def _change(
@@ -334,49 +321,25 @@ class MemcacheClient(ProxiedClient):
         scanner: TextRequestScanner = self.scanner
         link: Link
         pending: Pending
-        incoming: Buffer
         is_muted: cython.bint = scanner.words > 2 and self._is_muted(p, start)
         index: cython.int
-        if not self._is_key(1, p, start):
+        if not self._is_key(1):
             return self._refuse(BAD_FORMAT, is_muted)
         self.flow.requests += 1
         index = self.flow.ring.node_of(p, start + scanner.starts[1], start + scanner.ends[1])
-        link = self._link_if_muted(index) if is_muted else self._link_of(index, CLASS_WRITE, keys)
+        link = self.place_at(index) if is_muted else self._link_of(index, CLASS_WRITE, keys)
         if link is None:
             return 0 if self.waits else 1
-        incoming = self.incoming
         if is_muted:
             link.outgoing.append(p, start, start + scanner.ends[scanner.words - 2])
             link.outgoing.append(p, start + scanner.line_end, end)
-        elif (
-            end - start >= LARGE_FRAME
-            and self.in_incoming
-            and not self.stolen
-            and start == incoming.start
-            and end == incoming.end
-            and link.outgoing.size() == 0
-        ):
-            link.outgoing.swap(incoming)
-            incoming.clear()
-            self.stolen = True
         else:
-            link.outgoing.append(p, start, end)
+            self.hand_over(link, p, start, end)
         pending = self.ask(link, CLASS_WRITE)
         pending.keys = keys
         if is_muted:
             pending.silence = MUTED
         return 1
-
-    def _link_if_muted(self, index: cython.int) -> Link:
-        """As `_link_of`, but the client is told nothing."""
-        link: Link = self.usable_link(self.flow.nodes[index])
-        if link is None:
-            self.flow.errors += 1
-        elif link.in_flight >= self.flow.node_queue:
-            self.flow.requests -= 1  # it is counted when it comes again
-            self.wait_for_place(link)
-            return None
-        return link
 
     def _meta(
         self,
@@ -400,7 +363,7 @@ class MemcacheClient(ProxiedClient):
             command_class = CLASS_GET
         elif verb == META_DEBUG:
             command_class = CLASS_READ
-        if not self._is_key(1, p, start):
+        if not self._is_key(1):
             return self._refuse(BAD_FORMAT, False)
         if scanner.words > 2:
             words.read(p, start, start + scanner.line_end)
@@ -591,12 +554,9 @@ class MemcacheClient(ProxiedClient):
             return self._flush(words)
         if result.deed is Deed.ASK_NODES:
             split = NumbersSplit(words[1])
-            return self._ask_each(split, b"stats %b\r\n" % words[1])
+            return self.ask_each(split, self.flow.nodes, b"stats %b\r\n" % words[1])
         if result.deed is Deed.CLOSE:
-            self.draining = True
-            self.set_paused(True)
-            if self.in_flight == 0:
-                self.close(FINISH, "client said quit")
+            self.take_leave("client said quit")
             return 1
         if result.reply.endswith(b"ERROR\r\n") or result.reply.startswith(b"CLIENT_ERROR"):
             return self._refuse(result.reply, False)
@@ -611,25 +571,6 @@ class MemcacheClient(ProxiedClient):
         is_muted: cython.bint = words[len(words) - 1] == NOREPLY
         split: Split = Split(0, 0)
         split.silence = MUTED if is_muted else LOUD
-        return self._ask_each(split, b" ".join(words[:-1] if is_muted else words) + LINE_END)
-
-    def _ask_each(self, split: Split, frame: bytes) -> cython.int:
-        """Send every node the same."""
-        flow: Flow = self.flow
-        node: Node
-        index: cython.Py_ssize_t
-        link: Link = self.full_link(flow.nodes)
-        if link is not None:
-            return self.wait_for_place(link)
-        flow.requests += 1
-        split.client = self
-        split.command_class = CLASS_ALL_NODES
-        for index in range(len(flow.nodes)):
-            node = flow.nodes[index]
-            node.part = index
-            node.part_size = len(frame)
-        self.line_up(split, flow.nodes, 0, CLASS_PART)
-        for node in flow.nodes:
-            if node.part_link is not None:
-                node.part_link.outgoing.append(frame, 0, len(frame))
-        return self.parts_are_sent(split, flow.nodes)
+        return self.ask_each(
+            split, self.flow.nodes, b" ".join(words[:-1] if is_muted else words) + LINE_END
+        )

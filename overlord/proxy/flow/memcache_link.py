@@ -22,9 +22,7 @@ if cython.compiled:
     from cython.cimports.overlord.proxy.flow.node_link import NodeLink
     from cython.cimports.overlord.proxy.flow.parts import (
         IS_BARRIER,
-        LOGIN,
         MUTED,
-        READY,
         UP_TO_NODE,
         WITH_DATA,
         Flow,
@@ -43,9 +41,7 @@ else:
     from overlord.proxy.flow.node_link import NodeLink
     from overlord.proxy.flow.parts import (
         IS_BARRIER,
-        LOGIN,
         MUTED,
-        READY,
         UP_TO_NODE,
         WITH_DATA,
         Flow,
@@ -61,7 +57,6 @@ COUNTS_HITS = cython.declare(cython.int, int(CommandClass.MGET_PART))
 VERSION = b"version\r\n"
 IS_VERSION = b"VERSION "
 KNOWS_NO_VERSION = b"ERROR\r\n"
-MN = cython.declare(bytes, b"MN\r\n")
 MEET_END = b"EN\r\n"
 NO_VALUES = b"END\r\n"
 REFUSED = (b"ERROR\r\n", b"CLIENT_ERROR bad command line format\r\n")
@@ -114,14 +109,11 @@ class MemcacheLink(NodeLink):
         found: cython.int
         dropped: cython.Py_ssize_t
         scanner: TextReplyScanner = self.scanner
-        self.silent_since = 0.0
-        if self.node.failed_in_row > 0 and not self.greeting:
-            self.node.failed_in_row = 0
-        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
+        if not self.hears():
             return end
         while at < end:
             if self.head is None:
-                self.break_off(f"sent {cut(p, at, min(end, at + 32))!r} without being asked")
+                self.break_off_unasked(p, at, end)
                 return end
             found = scanner.scan(p, at, end)
             if found == TEXT_WHOLE:
@@ -132,9 +124,7 @@ class MemcacheLink(NodeLink):
                 if self.closing != OPEN:
                     return end
             elif found == TEXT_VIOLATION:
-                if scanner.broken_bound:
-                    self.flow.hit(scanner.broken_bound)
-                self.break_off(f"sent what is no reply: {scanner.violation}")
+                self.break_off_wrong(scanner.violation, scanner.broken_bound)
                 return end
             else:
                 self.wanted = scanner.at
@@ -164,8 +154,10 @@ class MemcacheLink(NodeLink):
             return 0
         if pending.since != 0:
             self._observe(pending, p, start, is_barrier)
-        if pending.keys < 0 and cut(p, start, end) in (
-            REFUSED if pending.keys == WITH_DATA else REFUSED_META
+        if (
+            pending.keys < 0
+            and (p[start] == BIG_E or p[start] == BIG_C)
+            and cut(p, start, end) in (REFUSED if pending.keys == WITH_DATA else REFUSED_META)
         ):
             # It takes the data for commands now, and what it says to those would reach others.
             self.break_off("refused a line with data behind it")

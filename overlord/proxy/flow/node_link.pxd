@@ -12,6 +12,9 @@ cdef class NodeLink(Link):
     cpdef void is_greeted(self) except *
     cpdef void greeted_with(self, bytes reply) except *
     cpdef void break_off(self, str why) except *
+    cdef bint hears(self) except *
+    cdef int break_off_unasked(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int break_off_wrong(self, object wrong, str bound) except -1
     cdef bint nobody_waits(self) noexcept
     cdef int give_up_on_first(self) except -1
     cdef bytes error_for(self, Pending pending, str error)

@@ -215,6 +215,27 @@ class NodeLink(Link):
                 client.throw_out("max_memory", "a reply too large for the memory budget")
         return 0
 
+    def hears(self) -> cython.bint:
+        """The node has sent something: whether it is to be looked at."""
+        self.silent_since = 0.0
+        if self.node.failed_in_row > 0 and not self.greeting:
+            self.node.failed_in_row = 0
+        return self.closing == OPEN and (self.state == READY or self.state == LOGIN)
+
+    def break_off_unasked(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """It has sent `p[start:end]`, or more, and owes nothing."""
+        self.break_off(f"sent {cut(p, start, min(end, start + 32))!r} without being asked")
+        return 0
+
+    def break_off_wrong(self, wrong: object, bound: str) -> cython.int:
+        """It has sent what is no reply, or reached a bound with it."""
+        if bound:
+            self.flow.hit(bound)
+        self.break_off(f"sent what is no reply: {wrong}")
+        return 0
+
     def break_off(self, why: str) -> None:
         """The node broke the protocol."""
         self.close(ABORT, why)

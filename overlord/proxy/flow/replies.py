@@ -21,9 +21,7 @@ from overlord.wire.resp import command
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.node_link import LARGE_REPLY, NodeLink
     from cython.cimports.overlord.proxy.flow.parts import (
-        LOGIN,
         NO,
-        READY,
         UNKNOWN,
         YES,
         Flow,
@@ -31,15 +29,12 @@ if cython.compiled:
         Pending,
         let_go_on,
     )
-    from cython.cimports.overlord.wire.buffer import cut
     from cython.cimports.overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from cython.cimports.overlord.wire.stream import ABORT, OPEN
 else:
     from overlord.proxy.flow.node_link import LARGE_REPLY, NodeLink
     from overlord.proxy.flow.parts import (
-        LOGIN,
         NO,
-        READY,
         UNKNOWN,
         YES,
         Flow,
@@ -47,7 +42,6 @@ else:
         Pending,
         let_go_on,
     )
-    from overlord.wire.buffer import cut
     from overlord.wire.resp import VIOLATION, WHOLE, ReplyScanner
     from overlord.wire.stream import ABORT, OPEN
 
@@ -127,15 +121,12 @@ class RedisLink(NodeLink):
         pending: Pending
         dropped: cython.Py_ssize_t
         scanner: ReplyScanner = self.scanner
-        self.silent_since = 0.0
-        if self.node.failed_in_row > 0 and not self.greeting:
-            self.node.failed_in_row = 0
-        if self.closing != OPEN or (self.state != READY and self.state != LOGIN):
+        if not self.hears():
             return end
         while at < end:
             if self.head is None and p[at] != PUSH:
                 # Not even its beginning is kept: it would be taken for the reply to what is asked next.
-                self.break_off(f"sent {cut(p, at, min(end, at + 32))!r} without being asked")
+                self.break_off_unasked(p, at, end)
                 return end
             found = scanner.scan(p, at, end)
             if found == WHOLE:
@@ -157,9 +148,7 @@ class RedisLink(NodeLink):
                 if self.closing != OPEN:
                     return end
             elif found == VIOLATION:
-                if scanner.broken_bound:
-                    self.flow.hit(scanner.broken_bound)
-                self.break_off(f"sent what is no reply: {scanner.violation}")
+                self.break_off_wrong(scanner.violation, scanner.broken_bound)
                 return end
             else:
                 self.wanted = scanner.at

@@ -15,7 +15,6 @@ cdef class RedisClient(ProxiedClient):
     cdef list _share_out(self, Split split, Py_ssize_t step, const unsigned char* p)
     cdef int _begin_parts(self, list nodes, Py_ssize_t step, const unsigned char* p) except -1
     cdef int _fill_parts(self, Split split, list nodes, Py_ssize_t step, const unsigned char* p) except -1
-    cdef int _ask_each(self, Split split, list nodes, bytes frame) except -1
     cdef int _scan(self, list argv) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _subscribe(self, bytes word, list argv) except -1

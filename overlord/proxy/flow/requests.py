@@ -59,7 +59,7 @@ if cython.compiled:
         Args,
         RequestScanner,
     )
-    from cython.cimports.overlord.wire.stream import FINISH, OPEN
+    from cython.cimports.overlord.wire.stream import OPEN
 else:
     from overlord.hashing.ring import Ring
     from overlord.proxy.flow.client import ProxiedClient
@@ -83,7 +83,7 @@ else:
     )
     from overlord.wire.buffer import HEAD_ROOM, cut
     from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
-    from overlord.wire.stream import FINISH, OPEN
+    from overlord.wire.stream import OPEN
 
 KIND_KEY = cython.declare(cython.int, int(Kind.KEY))
 KIND_KEYS = cython.declare(cython.int, int(Kind.KEYS))
@@ -401,27 +401,6 @@ class RedisClient(ProxiedClient):
         self._fill_parts(split, nodes, step, p)
         return self.parts_are_sent(split, nodes)
 
-    def _ask_each(self, split: Split, nodes: list, frame: bytes) -> cython.int:
-        """Send each of these nodes the same; their replies are joined as `split` says."""
-        flow: Flow = self.flow
-        node: Node
-        index: cython.Py_ssize_t
-        link: Link = self.full_link(nodes)
-        if link is not None:
-            return self.wait_for_place(link)
-        flow.requests += 1
-        split.client = self
-        for index in range(len(nodes)):
-            node = nodes[index]
-            node.part = index
-            node.part_size = len(frame)
-        split.command_class = CLASS_ALL_NODES
-        self.line_up(split, nodes, 0, CLASS_PART)
-        for node in nodes:
-            if node.part_link is not None:
-                node.part_link.outgoing.append(frame, 0, len(frame))
-        return self.parts_are_sent(split, nodes)
-
     def _scan(self, argv: list) -> cython.int:
         """Send SCAN to the node whose turn it is, as its cursor says."""
         flow: Flow = self.flow
@@ -431,7 +410,7 @@ class RedisClient(ProxiedClient):
         place = place_of(argv[1], split.nodes, split.mark)
         split.node = place.node
         frame: bytes = command([argv[0], b"%d" % place.cursor, *argv[2:]])
-        return self._ask_each(split, [flow.live[place.node]], frame)
+        return self.ask_each(split, [flow.live[place.node]], frame)
 
     def _only_node(
         self, step: cython.Py_ssize_t, count: cython.Py_ssize_t, p: cython.p_const_uchar
@@ -526,7 +505,7 @@ class RedisClient(ProxiedClient):
                 return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
                 nodes = flow.nodes if row.name in WHOLE_CLUSTER else flow.live
-                return self._ask_each(Split(int(row.join), 0), nodes, cut(p, start, end))
+                return self.ask_each(Split(int(row.join), 0), nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
             if row.kind == Kind.SUBSCRIBE:
@@ -632,10 +611,7 @@ class RedisClient(ProxiedClient):
             else:
                 self._greet_stranger()
         if result.effect == Effect.CLOSE:
-            self.draining = True
-            self.set_paused(True)
-            if self.in_flight == 0:
-                self.close(FINISH, "client said QUIT")
+            self.take_leave("client said QUIT")
         elif result.effect == Effect.PROTOCOL_3:
             self.protocol = self.session.protocol = 3
         elif result.effect == Effect.PROTOCOL_2:
