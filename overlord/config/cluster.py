@@ -584,10 +584,10 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
-    longest = len(cluster.password.encode(errors="surrogateescape"))
+    needed = len(cluster.password.encode(errors="surrogateescape"))
     if cluster.sasl_users:
-        longest = MAX_LOGIN
-    if longest > cluster.unauthenticated_max_arg_size:
+        needed = MAX_LOGIN
+    if needed > cluster.unauthenticated_max_arg_size:
         what = "must have room for the password, or nobody could give it"
         yield Problem(f"{where}.unauthenticated_max_arg_size", what)
     yield from _login_problems(cluster, where)

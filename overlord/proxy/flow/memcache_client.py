@@ -26,7 +26,7 @@ from overlord.proxy.flow.memcache_local import (
     Deed,
     answer,
 )
-from overlord.proxy.flow.memcache_login import NOT_YET, STORED, WRONG, text_login
+from overlord.proxy.flow.memcache_login import NOT_YET, STORED, text_login
 from overlord.wire.memcache_text import words_of
 
 if cython.compiled:
@@ -259,7 +259,7 @@ class MemcacheClient(ProxiedClient):
             reply = text_login(line, value, self.dialect.users)
         elif scanner.fault and scanner.broken_bound:
             self.hit_bound(scanner.broken_bound)
-        self.count_login(reply == STORED, "password" if reply == WRONG else "noauth")
+        self.count_login(reply == STORED, "noauth" if reply == NOT_YET else "password")
         self.say(reply)
         return 1
 

@@ -43,6 +43,8 @@ STORED = b"STORED\r\n"
 NOT_YET = b"CLIENT_ERROR unauthenticated\r\n"
 WRONG = b"CLIENT_ERROR authentication failure\r\n"
 
+NO_LOGIN = b"CLIENT_ERROR bad authentication token format\r\n"
+
 LOGIN_LINE = b"set overlord:login 0 -1 %d\r\n%b\r\n"
 """Expired when it comes, so that a node that takes it for a value shows the password to nobody."""
 
@@ -109,8 +111,9 @@ def text_login(line: Sequence[bytes], value: bytes, users: Users) -> bytes:
     if line[0] != b"set":
         return NOT_YET
     words = [word for word in value.split(b" ") if word]
-    user, password = words if len(words) == 2 else (b"", b"")
-    return STORED if users.may_enter(user, password) else WRONG
+    if len(words) < 2:
+        return NO_LOGIN
+    return STORED if users.may_enter(words[0], words[1]) else WRONG
 
 
 def text_login_frame(user: str, password: str) -> bytes:

@@ -66,7 +66,7 @@ class NodeLink(Link):
     def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
         Link.__init__(self, flow, node, protocol)
         self.is_shared = True
-        self.held = None
+        self.held: Buffer | None = None
 
     def dialing(self) -> None:
         """A connection is being made."""
@@ -101,8 +101,9 @@ class NodeLink(Link):
         """Say this first of all; what waits, and whoever comes, waits until the node has let us in."""
         self.state = LOGIN
         self.logging_in = True
-        self.held = Buffer()
-        self.held.swap(self.outgoing)
+        held: Buffer = Buffer()
+        held.swap(self.outgoing)
+        self.held = held
         self.greet(words)
 
     def greet(self, words: bytes) -> None:
@@ -124,8 +125,9 @@ class NodeLink(Link):
         self.state = READY
         self.dials_failed = 0
         self.node.login_refused = ""
-        if self.held is not None:
-            self.outgoing.append(self.held.p, self.held.start, self.held.end)
+        held: Buffer = self.held
+        if held is not None:
+            self.outgoing.append(held.p, held.start, held.end)
             self.held = None
             self.touch()
             let_go_on(self.waiters)
