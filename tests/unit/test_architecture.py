@@ -37,7 +37,7 @@ def arrows_of(page: str) -> dict[str, set[str]]:
 
 ARROWS = arrows_of(PAGE.read_text())
 
-WITHOUT_TWISTED = {"", "errors", "config", "wire", "hashing", "proxy.flow"}
+WITHOUT_TWISTED = {"", "errors", "config", "wire", "hashing", "topology", "proxy.flow"}
 MAY_IMPORT_REACTOR = {"taps", "cli"}
 
 CIMPORT = re.compile(
