@@ -107,7 +107,7 @@ def _etcd(text: str) -> EtcdAddress:
 
 
 def _login(text: str) -> tuple[str, str]:
-    user, colon, password = text.partition(":")
+    user, _, password = text.partition(":")
     if not user or not password or re.search(r"[/?#@:]", user + password):
         raise AddressMistake(
             "before the '@' of an etcd stand a user and a password, 'user:password@', where "
