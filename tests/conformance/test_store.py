@@ -5,7 +5,7 @@ import secrets
 import pytest
 import pytest_twisted
 from attrs import evolve
-from conformance.store_homes import PATIENCE, SqliteHome, begun, events_of, within
+from conformance.store_homes import SqliteHome, begun, events_of, within
 from hypothesis import HealthCheck, given, settings, strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
@@ -1025,7 +1025,8 @@ STEPS = st.one_of(
 
 @given(steps=st.lists(STEPS, max_size=25))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_home_does_what_a_dictionary_would(home, steps):
+@pytest_twisted.ensureDeferred
+async def test_a_home_does_what_a_dictionary_would(home, steps):
     """Whatever is done in whatever order: entries, revisions and watches are those of a model."""
 
     async def run():
@@ -1087,4 +1088,4 @@ def test_a_home_does_what_a_dictionary_would(home, steps):
         assert await events_of(store.watch(base, start), len(told)) == told
         await store.close()
 
-    pytest_twisted.blockon(within(run(), 60 + PATIENCE))
+    await within(run(), 60)

@@ -117,7 +117,7 @@ def _login(text: str) -> tuple[str, str]:
 
 
 def _endpoint(text: str) -> Endpoint:
-    match = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(.*))?", text)
+    match = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([^:]*))?", text)
     if match is None:
         hint = f"[{text}]:{DEFAULT_PORT}" if _is_ip(text) else f"[::1]:{DEFAULT_PORT}"
         raise AddressMistake(f"an IPv6 address stands in brackets, as {hint!r}, not {text!r}")
