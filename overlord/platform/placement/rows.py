@@ -27,8 +27,10 @@ _RACK_WEIGHT = 1 << 20
 
 
 def can_add(board: Board, shards: int) -> bool:
-    """Whether hosts may get enough instances for so many new shards."""
-    return sum(min(left, shards) for left in board.left) >= shards * board.shape.demand.copies
+    """Whether hosts may get enough instances for so many new shards, and are enough hosts."""
+    hosts = sum(left > 0 or count > 0 for left, count in zip(board.left, board.count, strict=True))
+    room = sum(min(left, shards) for left in board.left)
+    return hosts >= board.shape.least_hosts and room >= shards * board.shape.demand.copies
 
 
 def add_shards(board: Board, shards: int) -> None:
@@ -248,8 +250,7 @@ def _exchange(board: Board, row: int, other: int) -> bool:
                 continue
             if _gain(board, row, mine, theirs) + _gain(board, other, theirs, mine) > 0:
                 _replace(board, row, mine, theirs)
-                if _gain(board, other, theirs, mine) > 0 or True:
-                    _replace(board, other, theirs, mine)
+                _replace(board, other, theirs, mine)
                 return True
     return False
 
