@@ -1,5 +1,6 @@
 """Refusals: which demand fails on what, and what would be enough."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
@@ -29,41 +30,47 @@ def size_of(demand: Demand, shards: int) -> str:
     masters = f"{shards} {'master' if shards == 1 else 'masters'}"
     if not demand.replicas:
         return masters
-    return f"{masters} with {demand.replicas} {'replica' if demand.replicas == 1 else 'replicas'} each"
+    return (
+        f"{masters} with {demand.replicas} {'replica' if demand.replicas == 1 else 'replicas'} each"
+    )
 
 
 def refuse_room(board: Board, books: Books, new: int) -> NoReturn:
     """There is no room for so many new shards."""
     shape, demand = board.shape, board.shape.demand
-    most = min(shape.most_instances, shape.shards)
-    sizes = _nearest(board, books, new)
-    with_room = [name for name, left in zip(board.names, board.left, strict=True) if left]
-    have = sum(left > 0 or count > 0 for left, count in zip(board.left, board.count, strict=True))
-    what = size_of(demand, shape.shards)
-    if have < shape.least_hosts:
-        each = -(-shape.instances // shape.least_hosts)
-        free = f"{demand.shown(each)} free"
-        more = shape.least_hosts - have
-        raise PlacementError(
-            Reason.TOO_FEW_HOSTS,
-            f"{what}: needs {shape.least_hosts} hosts with {free} ({_instances(each)} on each),"
-            f" {len(with_room)} have room: {listed(with_room)}{_why_not(board, books)}",
-            demand.cluster,
-            (f"{_hosts(more)} more with {free}", *sizes),
-        )
+    most = min(shape.most_instances, new)
     needed = new * demand.copies
     room = [min(left, new) for left in board.left]
+    have = sum(left > 0 or count > 0 for left, count in zip(board.left, board.count, strict=True))
     missing = needed - sum(room)
-    further = -(-missing // min(most, new))
-    each = -(-missing // further)
-    rooms = [f"{name} {count}" for name, count in zip(board.names, room, strict=True) if count]
+    further = max(shape.least_hosts - have, -(-missing // most))
+    each = max(1, -(-missing // further))
+    sizes = _nearest(board, books, new)
+    what = size_of(demand, shape.shards)
+    if have < shape.least_hosts:
+        reason = Reason.TOO_FEW_HOSTS
+        names = [name for name, count in zip(board.names, room, strict=True) if count]
+        problem = (
+            f"{what}: needs {shape.least_hosts} hosts with {demand.shown()} free,"
+            f" {len(names)} {'has' if len(names) == 1 else 'have'} that: {listed(names)}"
+        )
+    else:
+        reason = Reason.TOO_LITTLE_ROOM
+        rooms = [f"{name} {count}" for name, count in zip(board.names, room, strict=True) if count]
+        problem = (
+            f"{what}: needs room for {_instances(needed)} with {demand.shown()} each, at most"
+            f" {most} on a host, and there is room for {sum(room)}: {listed(rooms)}"
+        )
     raise PlacementError(
-        Reason.TOO_LITTLE_ROOM,
-        f"{what}: needs room for {_instances(needed)} with {demand.shown()} each, at most"
-        f" {min(most, new)} on a host, and there is room for {sum(room)}: {listed(rooms)}"
-        f"{_why_not(board, books)}",
+        reason,
+        problem + _why_not(board, books),
         demand.cluster,
-        (f"{_hosts(further)} more with {demand.shown(each)} free ({_instances(each)})", *sizes),
+        (
+            _more_hosts(demand, further, each),
+            *(f"{size_of(demand, size)} on these hosts" for size in sizes),
+        ),
+        (further, each),
+        sizes,
     )
 
 
@@ -71,7 +78,7 @@ def refuse_host(
     board: Board, books: Books, rows: Sequence[int], ids: Sequence[int], without: Collection[str]
 ) -> NoReturn:
     """For instances of these rows there is no host left."""
-    demand = board.shape.demand
+    demand, most = board.shape.demand, board.shape.most_instances
     row = rows[0]
     own = [board.names[host] for host in board.rows[row]]
     others = [
@@ -79,15 +86,16 @@ def refuse_host(
         for host, name in enumerate(board.names)
         if host not in board.rows[row] and name not in without
     ]
+    each = min(len(rows), most)
+    further = max(max(Counter(rows).values()), -(-len(rows) // each))
     raise PlacementError(
         Reason.NO_HOST,
         f"{_instances(len(rows))} with {demand.shown()} each cannot go anywhere: shard {ids[row]} is"
         f" on {listed(own)} already, and other hosts have no room within the guarantees:"
         f" {listed(others)}{_why_not(board, books)}",
         demand.cluster,
-        (f"{_hosts(1)} more with {demand.shown(len(rows))} free ({_instances(len(rows))})",)
-        if len(rows) <= board.shape.most_instances
-        else (f"more hosts with {demand.shown(len(rows))} free in all",),
+        (_more_hosts(demand, further, each),),
+        (further, each),
     )
 
 
@@ -117,8 +125,12 @@ def fits(
     return sum(room) >= new * demand.copies and hosts >= shape.least_hosts
 
 
-def _nearest(board: Board, books: Books, new: int) -> tuple[str, ...]:
-    """The nearest sizes that the same hosts can take."""
+def _more_hosts(demand: Demand, further: int, each: int) -> str:
+    return f"{_hosts(further)} more with {demand.shown(each)} free (room for {_instances(each)})"
+
+
+def _nearest(board: Board, books: Books, new: int) -> tuple[int, ...]:
+    """The nearest sizes that the same hosts can take: one below, one above, if there are."""
     demand = board.shape.demand
     before = board.shape.shards - new
     most = (new + SIZES_TRIED) * demand.copies
@@ -134,7 +146,7 @@ def _nearest(board: Board, books: Books, new: int) -> tuple[str, ...]:
         safe = (size for size in sizes if before + size > 2)
         size = next((n for n in safe if fits(fitting, board.count, demand, before, n)), None)
         if size is not None:
-            found.append(f"{size_of(demand, before + size)} on these hosts")
+            found.append(before + size)
     return tuple(found)
 
 

@@ -120,9 +120,7 @@ def board_of(
     for place, host in enumerate(ranked):
         rank[host] = place
     most = min(shape.most_instances, shape.shards)
-    left = [
-        0 if name in closed else min(most, books.fitting(name, demand)) for name in names
-    ]
+    left = [0 if name in closed else min(most, books.fitting(name, demand)) for name in names]
     zones = _numbers([books.hosts[n].zone if n in books.hosts else "" for n in names])
     racks = [books.hosts[n].rack if n in books.hosts else "" for n in names]
     racks_of_zones = _numbers([f"{zone}\0{rack}" for zone, rack in zip(zones, racks, strict=True)])

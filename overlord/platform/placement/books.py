@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from overlord.platform.placement.demand import ANY_ROLE, Demand
-from overlord.platform.placement.picture import Host, Instance, Picture, Share
+from overlord.platform.placement.picture import Host, Picture, Share
 from overlord.platform.placement.ports import PortPair, PortSet, bus_pairs, data_ports
 
 
@@ -98,11 +98,6 @@ class Books:
             if cpus or memory or own:
                 taken.append(Share(role, cpus, memory, PortSet(tuple(own))))
         return tuple(taken)
-
-    def book(self, instances: Iterable[Instance]) -> None:
-        """Ports of instances that were not there when the books were opened."""
-        for one in instances:
-            self._busy[one.host].update(one.ports)
 
     def _usable(self, host: str, role: str) -> list[_Account]:
         accounts = self._accounts.get(host, {})

@@ -38,10 +38,19 @@ class PlacementError(OverlordError):
         reason: what kind of refusal it is.
         cluster: whose demand fails; "" if it is no cluster's.
         enough: what would do, one sentence each; none if nobody can say.
+        further_hosts: the same as numbers: so many hosts more, each with free room for so many
+            instances; None if nobody can say.
+        sizes: the nearest sizes (masters or singletons, in all) that the same hosts can take.
     """
 
     def __init__(
-        self, reason: Reason, problem: str, cluster: str = "", enough: tuple[str, ...] = ()
+        self,
+        reason: Reason,
+        problem: str,
+        cluster: str = "",
+        enough: tuple[str, ...] = (),
+        further_hosts: tuple[int, int] | None = None,
+        sizes: tuple[int, ...] = (),
     ) -> None:
         whose = f"cluster '{cluster}': " if cluster else ""
         what_would_do = f" (enough would be: {'; or '.join(enough)})" if enough else ""
@@ -49,3 +58,5 @@ class PlacementError(OverlordError):
         self.reason = reason
         self.cluster = cluster
         self.enough = enough
+        self.further_hosts = further_hosts
+        self.sizes = sizes

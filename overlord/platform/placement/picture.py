@@ -1,6 +1,6 @@
 """The picture that plans are made from: what hosts have free, and what runs where."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from enum import Enum
 from functools import cached_property
@@ -28,7 +28,7 @@ class Share:
     """Thousandths of a cpu."""
     memory: int = 0
     """Bytes."""
-    ports: PortSet = PortSet()
+    ports: PortSet = field(factory=PortSet)
 
 
 @frozen
@@ -142,9 +142,8 @@ class Picture:
         raise PlacementError(Reason.UNKNOWN, "there is no such cluster", cluster)
 
 
-def _doubles(sentence: str, things: list[object] | list[str] | list[tuple[str, int]]) -> list[str]:
-    seen: set[object] = set()
-    return [sentence.format(thing) for thing in things if thing in seen or seen.add(thing)]
+def _doubles(sentence: str, things: Iterable[object]) -> list[str]:
+    return [sentence.format(thing) for thing, count in Counter(things).items() if count > 1]
 
 
 def hosts_of(offers: Iterable[Offer]) -> tuple[Host, ...]:

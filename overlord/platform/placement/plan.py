@@ -61,7 +61,7 @@ class Plan:
         return (*self.removed, *(move.old for move in self.moved))
 
     def then(self, other: "Plan") -> "Plan":
-        """This plan and one that was made for the picture after it."""
+        """Both plans, the other one made for the picture after this one."""
         return Plan(
             self.demand or other.demand,
             self.added + other.added,
@@ -147,9 +147,11 @@ def _holds(instances: Collection[Instance]) -> dict[str, list[Share]]:
 
 def _with_roles(running: list[Instance], plan: Plan) -> list[Instance]:
     """Instances that stay, with the roles of afterwards."""
-    masters = {
+    masters = {(one.cluster, one.shard): (one.host, one.port) for one in plan.promoted}
+    masters |= {
         (one.cluster, one.shard): (one.host, one.port)
-        for one in (*plan.promoted, *(one for one in plan.arriving if one.role is Role.MASTER))
+        for one in plan.arriving
+        if one.role is Role.MASTER
     }
     return [
         one

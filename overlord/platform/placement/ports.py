@@ -103,9 +103,7 @@ def bus_pairs(
     return found
 
 
-def _natural_pairs(
-    offered: PortSet, is_busy: Callable[[int], bool], most: int
-) -> list[PortPair]:
+def _natural_pairs(offered: PortSet, is_busy: Callable[[int], bool], most: int) -> list[PortPair]:
     found: list[PortPair] = []
     buses: set[int] = set()
     for port in offered:

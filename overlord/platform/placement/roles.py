@@ -52,7 +52,12 @@ class _Votes:
     def key(self, host: int) -> tuple[bool, int, int, int]:
         """The best host for one more master comes first."""
         load = self.load(host)
-        return load >= self.most, load, self.zone_load[self.board.zones[host]], self.board.rank[host]
+        return (
+            load >= self.most,
+            load,
+            self.zone_load[self.board.zones[host]],
+            self.board.rank[host],
+        )
 
 
 def choose_masters(board: Board, most: int) -> Stuck | None:

@@ -149,7 +149,12 @@ def _was_electable(board: Board, shape: Shape, shards: Shards) -> bool:
         return True
     names = board.names
     before = Board(
-        Shape(shape.demand, len(shards)), names, board.rank, [0] * len(names), board.zones, board.racks
+        Shape(shape.demand, len(shards)),
+        names,
+        board.rank,
+        [0] * len(names),
+        board.zones,
+        board.racks,
     )
     lay_out(before, shards.values())
     return choose_masters(before, before.shape.most_masters) is None
@@ -176,10 +181,8 @@ def notes_of(board: Board) -> tuple[str, ...]:
     ]
     if not together:
         return ()
-    return (
-        f"cluster '{demand.cluster}': {len(together)} of {len(board.rows)} shards are in one zone:"
-        " the other zones have no room for them",
-    )
+    some = f"{len(together)} of {len(board.rows)} shards"
+    return (f"cluster '{demand.cluster}': {some} are in one zone: there is no room in others",)
 
 
 def _plan_of(board: Board, books: Books, staying: Shards, gone: Collection[Instance]) -> Plan:
@@ -200,9 +203,11 @@ def _plan_of(board: Board, books: Books, staying: Shards, gone: Collection[Insta
     ids = [*staying, *range(first_new, first_new + len(board.rows) - len(staying))]
     for row, shard in enumerate(ids):
         master = board.masters[row]
-        for one in staying.get(shard, ()):
-            if board.names[master] == one.host and one.role is not Role.MASTER:
-                promoted.append(Promotion(demand.cluster, shard, one.host, one.port))
+        promoted += [
+            Promotion(demand.cluster, shard, one.host, one.port)
+            for one in staying.get(shard, ())
+            if board.names[master] == one.host and one.role is not Role.MASTER
+        ]
         hosts = sorted(board.rows[row][board.fixed[row] :], key=lambda host: host != master)
         for host in hosts:
             role = Role.MASTER if host == master else Role.REPLICA
