@@ -87,7 +87,7 @@ def refuse_host(
         if host not in board.rows[row] and name not in without
     ]
     each = min(len(rows), most)
-    further = max(max(Counter(rows).values()), -(-len(rows) // each))
+    further = max(*Counter(rows).values(), -(-len(rows) // each))
     raise PlacementError(
         Reason.NO_HOST,
         f"{_instances(len(rows))} with {demand.shown()} each cannot go anywhere: shard {ids[row]} is"
