@@ -112,7 +112,11 @@ def default_templates() -> tuple[Template, ...]:
         _template("redis", _REDIS, _REDIS_SERVERS, 1.25, "Redis for caches"),
         # The fork that rewrites the AOF copies what is written meanwhile.
         _template(
-            "redis_cluster", _REDIS_CLUSTER, _REDIS_SERVERS, 1.5, "Redis Cluster that keeps its data"
+            "redis_cluster",
+            _REDIS_CLUSTER,
+            _REDIS_SERVERS,
+            1.5,
+            "Redis Cluster that keeps its data",
         ),
         _template("memcache", _MEMCACHE, "memcached >= 1.5", 1.15, "memcached"),
     )

@@ -71,7 +71,9 @@ def releases(value: object, _: Any = None) -> Releases:
     """Read `redis`, `redis >= 6.2`, `valkey < 9` or `redis >= 6.2 < 8`."""
     match = _RELEASES.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"must be versions, such as 'redis >= 6.2' or 'valkey < 9', not {shown(value)}")
+        raise ValueError(
+            f"must be versions, such as 'redis >= 6.2' or 'valkey < 9', not {shown(value)}"
+        )
     server: Server = match[1]  # type: ignore[assignment]  # the pattern lets no other pass
     since, before = (tuple(map(int, text.split("."))) if text else () for text in match.group(2, 3))
     if before and _padded(before) <= _padded(since):

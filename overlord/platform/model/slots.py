@@ -34,7 +34,9 @@ def slot_range(value: object, _: Any = None) -> SlotRange:
         last = int(match[2] or match[1])
         if first <= last < SLOTS:
             return SlotRange(first, last)
-    raise ValueError(f"must be slots from 0 to {SLOTS - 1}, such as '0-5460' or '7', not {shown(value)}")
+    raise ValueError(
+        f"must be slots from 0 to {SLOTS - 1}, such as '0-5460' or '7', not {shown(value)}"
+    )
 
 
 _RANGE = re.compile(r"(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?")

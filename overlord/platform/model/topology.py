@@ -134,7 +134,13 @@ class Topology(Record):
     """Who holds what in a Redis Cluster."""
 
     KIND: ClassVar[str] = "topology"
-    RULES: ClassVar[tuple[Rule, ...]] = (_masters, _sizes, _slots_once, _no_two_alike, _latest_epoch)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        _masters,
+        _sizes,
+        _slots_once,
+        _no_two_alike,
+        _latest_epoch,
+    )
 
     cluster: Name
     """Whose it is."""

@@ -10,7 +10,17 @@ import math
 import re
 from typing import Annotated, Any, NewType
 
-from overlord.config import MAX_PORT, MAX_WEIGHT, MIB, Between, Bytes, Hook, Seconds, did_you_mean, shown
+from overlord.config import (
+    MAX_PORT,
+    MAX_WEIGHT,
+    MIB,
+    Between,
+    Bytes,
+    Hook,
+    Seconds,
+    did_you_mean,
+    shown,
+)
 
 Name = NewType("Name", str)
 AppidName = NewType("AppidName", str)
@@ -192,7 +202,9 @@ _NAME_RULE = (
 )
 _APPID = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})+")
 _APPID_RULE = "must be an appid, names with a period between, such as 'shop.basket'"
-_VERSION = re.compile(r"(?:redis|valkey|memcached)-[0-9]{1,4}(?:\.[0-9]{1,6}){1,3}(?:-[a-z0-9]{1,16})?")
+_VERSION = re.compile(
+    r"(?:redis|valkey|memcached)-[0-9]{1,4}(?:\.[0-9]{1,6}){1,3}(?:-[a-z0-9]{1,16})?"
+)
 _VERSION_RULE = "must be the name of a version, such as 'redis-7.0.15' or 'memcached-1.6.18'"
 _SPEC = re.compile(rf"{_NAME.pattern}|[0-9]+(?:\.[0-9]+)?c[0-9]+(?:\.[0-9]+)?[mg]")
 _SPEC_RULE = "must be a name of a-z, 0-9, '-' and '_', or a size such as '0.25c2g'"
