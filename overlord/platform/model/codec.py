@@ -56,13 +56,13 @@ def decode(cls: type[R], key: str, data: bytes, revision: Revision) -> R:
     try:
         table = _lifted(cls, _table(data), key, revision)
         record = read(cls, table)
-        if key_of(record) != key:
-            raise ValueError(f"is the record of {key_of(record)}")
+        reasons = [f"is the record of {key_of(record)}"] if key_of(record) != key else []
     except InvalidRecord as error:
         reasons = [problem.line("") for problem in error.problems]
-        raise BrokenRecord(key, revision, reasons) from None
     except (ValueError, NotAKey) as error:
-        raise BrokenRecord(key, revision, [str(error)]) from None
+        reasons = [str(error)]
+    if reasons:
+        raise BrokenRecord(key, revision, reasons)
     return evolve(record, revision=revision)
 
 

@@ -1,6 +1,7 @@
 """A host: a machine that instances run on."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from attrs import field, frozen
@@ -12,7 +13,6 @@ from overlord.platform.model.units import (
     CpusOrNone,
     HostName,
     IpAddress,
-    Line,
     MemoryOrNone,
     Moment,
     Name,
@@ -42,7 +42,7 @@ def _labels(labels: dict[str, str]) -> Iterator[Problem]:
 
 def _ports_apart(ports: tuple[PortRange, ...]) -> Iterator[Problem]:
     ordered = sorted(ports, key=lambda each: each.first)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if other.first <= one.last:
             yield Problem("ports", f"must not overlap, but {one} and {other} do")
 

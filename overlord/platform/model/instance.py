@@ -135,7 +135,7 @@ class Instance(Record):
         """What it is called in messages: its cluster and its number."""
         return f"{self.cluster}/{self.number}"
 
-    def moved(self, to: InstanceState, now: Moment, reason: Words = Words("")) -> "Instance":  # noqa: B008  # a text
+    def moved(self, to: InstanceState, now: Moment, reason: Words = Words("")) -> "Instance":
         """
         It in another state, since `now`. In the state that it has already: it, unchanged.
 

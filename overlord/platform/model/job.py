@@ -159,7 +159,7 @@ class Job(Record):
     error: Words = Words("")
     """Why it failed, and what was left as it is."""
 
-    def moved(self, to: JobState, now: Moment, error: Words = Words("")) -> "Job":  # noqa: B008  # a text
+    def moved(self, to: JobState, now: Moment, error: Words = Words("")) -> "Job":
         """It in another state. Raises `WrongMove`."""
         check_move(f"job {self.id}", JOB_MOVES, self.state, to)
         started = now if to == "running" else self.started_at
@@ -173,7 +173,7 @@ class Job(Record):
                 return index
         return None
 
-    def step_moved(self, to: StepState, now: Moment, words: Line = Line("")) -> "Job":  # noqa: B008  # a text
+    def step_moved(self, to: StepState, now: Moment, words: Line = Line("")) -> "Job":
         """It with its current step in another state. Raises `WrongMove`, or `WrongStep` without one."""
         index, step = self._current_step()
         check_move(f"step {index + 1} of job {self.id}", STEP_MOVES, step.state, to)

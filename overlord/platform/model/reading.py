@@ -92,9 +92,14 @@ def _parameters(rule: Callable[..., object]) -> tuple[str, ...]:
     return tuple(inspect.signature(rule).parameters)
 
 
-@cache
 def _types(cls: type[Record]) -> dict[str, Any]:
-    return {field.name: field.type for field in _written(cls)}
+    """The types of the fields that are written; looked up once for each class."""
+    if cls not in _TYPES:
+        _TYPES[cls] = {field.name: field.type for field in _written(cls)}
+    return _TYPES[cls]
+
+
+_TYPES: dict[type[Record], dict[str, Any]] = {}
 
 
 def _written(cls: type) -> list["attrs.Attribute[Any]"]:
@@ -110,7 +115,7 @@ def _work(value: object, _: Any) -> Work:
         near = did_you_mean(kind, KINDS) if isinstance(kind, str) else ""
         raise ValueError(f"must have a kind of {', '.join(KINDS)}, not {shown(kind)}{near}")
     rest = {key: each for key, each in value.items() if key != "kind"}
-    return cast("Work", _CONVERTER.structure(rest, KINDS[kind]))
+    return _CONVERTER.structure(rest, KINDS[kind])
 
 
 def _record_reader(cls: Any, made: Converter) -> Hook:

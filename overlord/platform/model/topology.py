@@ -90,9 +90,8 @@ def _slots_once(shards: tuple[Shard, ...]) -> Iterator[Problem]:
     for index, shard in enumerate(shards):
         doubled = []
         for ranged in shard.slots:
-            for slot in range(ranged.first, ranged.last + 1):
-                if owners.setdefault(slot, index) != index:
-                    doubled.append(slot)
+            slots = range(ranged.first, ranged.last + 1)
+            doubled += [slot for slot in slots if owners.setdefault(slot, index) != index]
         if doubled:
             what = f"must not be those of another shard, but {_listed(doubled)} are"
             yield Problem(f"shards[{index}].slots", what)

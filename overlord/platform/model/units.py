@@ -219,7 +219,7 @@ def _named(value: object, grammar: re.Pattern[str], longest: int, rule: str) -> 
     if isinstance(value, str) and len(value) > longest:
         raise ValueError(f"must have at most {longest} characters, not {len(value)}")
     if not isinstance(value, str) or not grammar.fullmatch(value):
-        # What is said back tells look-alikes from letters: 'а' of Cyrillic is shown as '\\u0430'.
+        # What is said back tells look-alikes from letters: Cyrillic's a is '\\u0430'.
         near = _near(value, grammar) if isinstance(value, str) else ""
         given = shown(value) if not isinstance(value, str) or value.isascii() else ascii(value)
         raise ValueError(f"{rule}, not {given}{near}")
