@@ -41,7 +41,7 @@ OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         r"(redis|valkey|memcached)-[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}(-[a-z]{1,3})?", fullmatch=True
     ),
     units.HostName: names | addresses,
-    units.SpecName: names,
+    units.SpecName: names.map("s".__add__),
     units.DirectiveName: st.from_regex(r"[a-z]([a-z0-9-]{0,9}[a-z0-9])?", fullmatch=True),
     units.RecordId: ids,
     units.NodeId: st.from_regex("[0-9a-f]{40}", fullmatch=True),
