@@ -118,7 +118,7 @@ class Cluster(Record):
     appids: tuple[AppidName, ...] = ()
     """Who uses it."""
 
-    spec: SpecName = SpecName("")
+    spec: SpecName | None = None
     """The size that was chosen by name, for people; the next two fields are what counts."""
 
     cpus: Cpus

@@ -142,7 +142,9 @@ def topologies(draw: st.DrawFn, most: int = 12) -> Topology:
 @st.composite
 def hosts(draw: st.DrawFn) -> Host:
     labels = st.dictionaries(names, lines, max_size=3)
-    return draw(of_class(Host, labels=labels, ports=st.lists(OF_TYPE[PortRange], max_size=1).map(tuple)))
+    return draw(
+        of_class(Host, labels=labels, ports=st.lists(OF_TYPE[PortRange], max_size=1).map(tuple))
+    )
 
 
 @st.composite

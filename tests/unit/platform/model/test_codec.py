@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 from attrs import evolve, frozen
 from hypothesis import given, settings, strategies as st
+from unit.platform.model.strategies import records
 
 from overlord.platform.model import codec
 from overlord.platform.model.cluster import Cluster
@@ -16,7 +17,6 @@ from overlord.platform.model.group import Group
 from overlord.platform.model.keys import PLACES, key_of, parse
 from overlord.platform.model.record import Lift, Record
 from overlord.platform.model.units import Line, Name
-from unit.platform.model.strategies import records
 
 RECORDED = Path(__file__).parent / "data"
 """For each kind and schema a record as this program, or an earlier one, has written it."""
@@ -33,7 +33,9 @@ def test_what_is_written_is_read(record: Record) -> None:
 
 
 @given(record=records, data=st.data())
-def test_nothing_but_its_own_error_comes_out_of_broken_bytes(record: Record, data: st.DataObject) -> None:
+def test_nothing_but_its_own_error_comes_out_of_broken_bytes(
+    record: Record, data: st.DataObject
+) -> None:
     """Whatever is changed in a value of the store, it is read, or is called broken."""
     value = bytearray(encode(record))
     at = data.draw(st.integers(0, len(value) - 1))

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given, strategies as st
+from unit.platform.model.strategies import records
 
 from overlord.platform.model.cluster import Cluster
 from overlord.platform.model.front_end_port import FrontEndPort
@@ -9,7 +10,6 @@ from overlord.platform.model.instance import Instance
 from overlord.platform.model.keys import PLACES, NotAKey, key, key_of, parse, prefix
 from overlord.platform.model.record import Record
 from overlord.platform.model.template import Template
-from unit.platform.model.strategies import records
 
 HOSTILE = [
     "", ".", "..", "../x", "a/b", "/a", "a/", "a b", "a\n", "a\0", "-a", "a-", "A", "a.b", "a%2fb",
@@ -29,7 +29,11 @@ def test_where_records_are() -> None:
 def test_bug_39_no_name_leaves_its_place(name: str) -> None:
     """Upstream took any name into a path of its store."""
     for cls, place in PLACES.items():
-        if place.parts[0][0] in ("name", "cluster") and cls.KIND in ("cluster", "topology", "group"):
+        if place.parts[0][0] in ("name", "cluster") and cls.KIND in (
+            "cluster",
+            "topology",
+            "group",
+        ):
             with pytest.raises(NotAKey):
                 key(cls, name)
     with pytest.raises(NotAKey):
@@ -47,7 +51,9 @@ def test_a_key_names_its_record(record: Record) -> None:
     assert key_of(record).startswith(prefix(cls))
 
 
-@given(text=st.text() | st.text(alphabet="/overlordclustersjobs-.0123456789").map("/overlord/".__add__))
+@given(
+    text=st.text() | st.text(alphabet="/overlordclustersjobs-.0123456789").map("/overlord/".__add__)
+)
 def test_a_key_is_parsed_or_refused(text: str) -> None:
     try:
         cls, parts = parse(text)
@@ -60,9 +66,7 @@ def test_kinds_are_apart() -> None:
     """No prefix is the beginning of another, or a list would give records of two kinds."""
     prefixes = sorted(prefix(cls) for cls in PLACES)
 
-    assert not any(
-        other.startswith(one) for one in prefixes for other in prefixes if one != other
-    )
+    assert not any(other.startswith(one) for one in prefixes for other in prefixes if one != other)
 
 
 @pytest.mark.parametrize("number", ["007", "-1", "x", "", "\u0663", "9" * 20])

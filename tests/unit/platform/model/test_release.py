@@ -26,7 +26,18 @@ def test_versions_are_compared_by_number(name: str, text: str, inside: bool) -> 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "redis>=7", "redis >= ", "redis >= 7 < 7.0", "redis < 0", "mysql", "redis >= 7 >= 8", "redis >= x", 7, None],
+    [
+        "",
+        "redis>=7",
+        "redis >= ",
+        "redis >= 7 < 7.0",
+        "redis < 0",
+        "mysql",
+        "redis >= 7 >= 8",
+        "redis >= x",
+        7,
+        None,
+    ],
 )
 def test_what_are_no_versions(value: object) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -1,5 +1,7 @@
 """Slots shared out: every one once, and evenly."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -8,7 +10,12 @@ from overlord.platform.model.slots import SlotRange, even_slots, joined, slot_ra
 
 def test_bug_32_golden_vector_s1() -> None:
     """Upstream's ranges were one too long at the front and short at the end."""
-    assert [str(each) for each in even_slots(4)] == ["0-4095", "4096-8191", "8192-12287", "12288-16383"]
+    assert [str(each) for each in even_slots(4)] == [
+        "0-4095",
+        "4096-8191",
+        "8192-12287",
+        "12288-16383",
+    ]
 
 
 def test_bug_32_golden_vector_s2() -> None:
@@ -37,11 +44,13 @@ def test_slots_become_the_fewest_ranges(slots: set[int]) -> None:
     ranges = joined(slots)
 
     assert {s for each in ranges for s in range(each.first, each.last + 1)} == slots
-    assert all(later.first > one.last + 1 for one, later in zip(ranges, ranges[1:], strict=False))
+    assert all(later.first > one.last + 1 for one, later in pairwise(ranges))
     assert all(slot_range(str(each)) == each for each in ranges)
 
 
-@pytest.mark.parametrize("value", ["", "1-", "-1", "5-4", "16384", "0-16384", "01", "1-2-3", 5, None])
+@pytest.mark.parametrize(
+    "value", ["", "1-", "-1", "5-4", "16384", "0-16384", "01", "1-2-3", 5, None]
+)
 def test_what_are_no_slots(value: object) -> None:
     with pytest.raises(ValueError, match="must be slots from 0 to 16383"):
         slot_range(value)

@@ -5,6 +5,7 @@ from itertools import count
 import pytest
 from attrs import evolve
 from hypothesis import given
+from unit.platform.model.strategies import topologies
 
 from overlord.platform.model.codec import MAX_RECORD_SIZE, encode
 from overlord.platform.model.errors import InvalidRecord
@@ -12,7 +13,6 @@ from overlord.platform.model.nodes_conf import node_line, nodes_conf
 from overlord.platform.model.reading import check
 from overlord.platform.model.slots import SlotRange
 from overlord.platform.model.topology import Node, Place, Shard, Topology, new_topology
-from unit.platform.model.strategies import topologies
 
 
 def topology(masters: int, replicas: int = 1, address: str = "10.0.0.1") -> Topology:
@@ -29,9 +29,7 @@ def topology(masters: int, replicas: int = 1, address: str = "10.0.0.1") -> Topo
 
 
 def test_golden_vector_n1() -> None:
-    node = Node(
-        id="0" * 39 + "1", instance=0, address="127.0.0.1", port=7000, bus_port=17000
-    )
+    node = Node(id="0" * 39 + "1", instance=0, address="127.0.0.1", port=7000, bus_port=17000)
     slots = (SlotRange(1, 1), SlotRange(12, 20), SlotRange(700, 800))
     shard = Shard(master=node.id, epoch=0, slots=slots, nodes=(node,))
 
@@ -127,7 +125,10 @@ def test_every_mistake_of_a_topology_is_named() -> None:
 
     assert str(caught.value).splitlines() == [
         f"topology: shards[0].master: must be the id of one of the shard's nodes, not {'f' * 40!r}",
-        f"topology: shards[2].master: must be the id of one of the shard's nodes, not {3:040x}".replace("not ", "not '") + "'",
+        f"topology: shards[2].master: must be the id of one of the shard's nodes, not {3:040x}".replace(
+            "not ", "not '"
+        )
+        + "'",
         "topology: shards[1].slots: must not be those of another shard, but 0-3 are",
         f"topology: shards: must have each node id once, but {2:040x} 2 times",
         "topology: shards: must have each instance once, but 1 2 times",

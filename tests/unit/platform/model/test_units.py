@@ -7,7 +7,25 @@ from hypothesis import given, strategies as st
 
 from overlord.platform.model import units
 
-HOSTILE = ["/", "..", ".", "", "a/b", "a\\b", "a\0", "a\n", " a", "a ", "a" * 500, "\u0430dmin", "\uff0e\uff0e", "%2e", "a;b", "$(x)", "-rf"]
+HOSTILE = [
+    "/",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "a\0",
+    "a\n",
+    " a",
+    "a ",
+    "a" * 500,
+    "\u0430dmin",
+    "\uff0e\uff0e",
+    "%2e",
+    "a;b",
+    "$(x)",
+    "-rf",
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -44,7 +62,9 @@ def test_bug_46_addresses_have_one_spelling(text: str, address: str) -> None:
     assert units.ip_address(text) == address
 
 
-@pytest.mark.parametrize("value", ["localhost", "10.0.0.256", "[::1]", "fe80::1%eth0", "", 1, None, "10.0.0.1/8"])
+@pytest.mark.parametrize(
+    "value", ["localhost", "10.0.0.256", "[::1]", "fe80::1%eth0", "", 1, None, "10.0.0.1/8"]
+)
 def test_what_is_no_address(value: object) -> None:
     with pytest.raises(ValueError, match="must be an IP address"):
         units.ip_address(value)
@@ -56,7 +76,15 @@ def test_what_is_no_finite_number(value: object) -> None:
         units.number(value)
 
 
-anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
+anything = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.lists(st.integers())
+)
 
 
 @given(value=anything, read=st.sampled_from(list(units.HOOKS.values())))
