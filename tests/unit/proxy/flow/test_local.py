@@ -39,6 +39,8 @@ def facts(**changes: Any) -> Any:
         "nodes_up": 3,
         "now": lambda: 1_000_010.25,
         "reached": lambda bound: None,
+        "pose": lambda session: None,
+        "poses": False,
     }
     return SimpleNamespace(**told | changes)
 
