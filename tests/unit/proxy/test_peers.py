@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -28,7 +28,7 @@ class Other:
         self.dials += 1
         dialled: Deferred[Any] = Deferred()
         if self.refuses:
-            dialled.errback(ConnectionRefusedError())
+            dialled.errback(ConnectError())
             return dialled
         conn = factory.buildProtocol(None)
         transport = StringTransport()
