@@ -28,6 +28,7 @@ from overlord.platform.placement.picture import (
 )
 from overlord.platform.placement.plan import Move, Plan, Promotion, apply
 from overlord.platform.placement.ports import PortSet
+from overlord.platform.placement.shrink import scale_in
 
 __all__ = [
     "ANY_ROLE",
@@ -53,4 +54,5 @@ __all__ = [
     "drain",
     "hosts_of",
     "replace",
+    "scale_in",
 ]
