@@ -13,6 +13,7 @@ Inside: `books` (what is free) -> `board` (one cluster in small integers) -> `ro
 why not. docs/placement.md has the guarantees, the algorithm with its proofs, and the limits.
 """
 
+from overlord.platform.placement.aside import made_aside
 from overlord.platform.placement.demand import ANY_ROLE, Demand, Kind, Risk, Shape
 from overlord.platform.placement.errors import PlacementError, Reason
 from overlord.platform.placement.grow import append, create
@@ -53,6 +54,7 @@ __all__ = [
     "create",
     "drain",
     "hosts_of",
+    "made_aside",
     "replace",
     "scale_in",
 ]
