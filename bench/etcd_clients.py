@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
@@ -55,7 +56,9 @@ class Threads:
         import etcd3  # etcd3-fc
 
         host, _, port = address.removeprefix("etcd://").rpartition(":")
-        self.client = etcd3.client(host, int(port), timeout=3)
+        # Without this it refuses a listing of more than 4 MiB.
+        options = {"grpc.max_receive_message_length": -1}.items()
+        self.client = etcd3.client(host, int(port), timeout=3, grpc_options=options)
         self.reactor = reactor
         self.pool = ThreadPool(0, CONCURRENT)
         self.pool.start()
@@ -85,6 +88,11 @@ class Threads:
         self.client.close()
 
 
+async def several(call: Any, key: str, count: int) -> None:
+    for _ in range(count):
+        await call(key)
+
+
 async def measure(client: Any) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, call, callers in (
@@ -93,14 +101,11 @@ async def measure(client: Any) -> dict[str, float]:
         ("swap, one caller", client.swap, 1),
         ("swap, 8 callers", client.swap, CONCURRENT),
     ):
-
-        async def several(call: Any, key: str) -> None:
-            for _ in range(CALLS // callers):
-                await call(key)
-
         await call("/swap/0")
         wall, cpu = time.monotonic(), time.process_time()
-        running = [ensureDeferred(several(call, f"/swap/{n}")) for n in range(callers)]
+        running = [
+            ensureDeferred(several(call, f"/swap/{n}", CALLS // callers)) for n in range(callers)
+        ]
         for each in running:
             await each
         figures[f"{name}: calls/s"] = CALLS / (time.monotonic() - wall)
@@ -127,7 +132,7 @@ def run(name: str, address: str) -> None:
             reactor.stop()
 
     reactor.callWhenRunning(
-        lambda: ensureDeferred(go()).addErrback(lambda failure: failure.printTraceback())
+        lambda: ensureDeferred(go()).addErrback(lambda failure: failure.printTraceback(sys.stderr))
     )
     reactor.run()
 
@@ -148,14 +153,13 @@ def fill(address: str) -> None:
         reactor.stop()
 
     reactor.callWhenRunning(
-        lambda: ensureDeferred(go()).addErrback(lambda failure: failure.printTraceback())
+        lambda: ensureDeferred(go()).addErrback(lambda failure: failure.printTraceback(sys.stderr))
     )
     reactor.run()
 
 
 def _resident() -> float:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 def main() -> None:

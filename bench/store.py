@@ -26,9 +26,10 @@ from twisted.internet.task import deferLater
 from overlord.platform.store import Put, Store, store_at
 
 CLUSTERS, INSTANCES = 1000, 20
-VALUE = json.dumps({"schema": 1, "host": "10.0.0.1", "port": 31000, "state": "running"} | {
-    f"field{number}": "value" * 4 for number in range(8)
-}).encode()
+VALUE = json.dumps(
+    {"schema": 1, "host": "10.0.0.1", "port": 31000, "state": "running"}
+    | {f"field{number}": "value" * 4 for number in range(8)}
+).encode()
 """As large as the record of an instance: some 350 bytes."""
 SECONDS = 3.0
 """For which transactions are counted."""
@@ -176,7 +177,7 @@ def run(what: str, address: str) -> dict[str, float]:
 
     def begin() -> None:
         done: Deferred[None] = ensureDeferred(go())
-        done.addErrback(lambda failure: failure.printTraceback())
+        done.addErrback(lambda failure: failure.printTraceback(sys.stderr))
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -21,5 +21,5 @@ async def write() -> None:
         print(number, flush=True)
 
 
-ensureDeferred(write()).addErrback(lambda failure: failure.printTraceback())
+ensureDeferred(write()).addErrback(lambda failure: failure.printTraceback(sys.stderr))
 reactor.run()

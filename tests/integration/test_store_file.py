@@ -4,12 +4,12 @@ import random
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
 
 from overlord.platform.store import store_at
 
@@ -42,12 +42,14 @@ async def values(path: Path) -> list[int]:
 @pytest.mark.parametrize("times", [5, pytest.param(100, marks=pytest.mark.soak)])
 @pytest_twisted.ensureDeferred
 async def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path, seed, times) -> None:
-    """kill -9 in the middle of writes: what was acknowledged is there, and nothing by halves."""
+    """Kill -9 in the middle of writes: what was acknowledged is there, and nothing by halves."""
+    from twisted.internet import reactor
+
     path, draw = tmp_path / "store.db", random.Random(seed)
     for _ in range(times):
         process = writer(path)
         first = int(process.stdout.readline())
-        time.sleep(draw.uniform(0, 0.2))
+        await deferLater(reactor, draw.uniform(0, 0.2))
         process.kill()
         acknowledged = [first, *(int(line) for line in process.stdout if line.endswith("\n"))][-1]
         process.wait()

@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError as Overdue
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, TimeoutError as ConnectTimeout
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    TimeoutError as ConnectTimeout,
+)
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure

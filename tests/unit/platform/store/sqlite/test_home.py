@@ -58,7 +58,9 @@ async def test_nobody_else_may_read_the_file(opened, path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_locked_file_is_unavailable_within_the_deadline_and_can_be_read(opened, path) -> None:
+async def test_a_locked_file_is_unavailable_within_the_deadline_and_can_be_read(
+    opened, path
+) -> None:
     store = opened(timeout=0.5)
     await store.put("a", b"1")
     locker = sqlite3.connect(path, isolation_level=None)
@@ -102,10 +104,13 @@ async def test_a_full_disk_is_said_and_loses_nothing(opened) -> None:
     await store._write(lambda db: db.execute("PRAGMA max_page_count = 40").fetchone())
     kept = []
 
-    with pytest.raises(StoreFull, match="the disk is full"):
+    async def fill() -> None:
         for number in range(100):
             await store.put(f"b{number:03}", b"x" * 8000)
             kept.append(f"b{number:03}")
+
+    with pytest.raises(StoreFull, match="the disk is full"):
+        await fill()
 
     assert 0 < len(kept) < 100
     assert [entry.key for entry in (await store.list("b")).entries] == kept
@@ -113,7 +118,9 @@ async def test_a_full_disk_is_said_and_loses_nothing(opened) -> None:
     await store.put("a", b"2")
 
 
-@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"\xff" * 5000, b"# notes\n" * 1000])
+@pytest.mark.parametrize(
+    "content", [b"", b"SQLite format 3\0" + b"\xff" * 5000, b"# notes\n" * 1000]
+)
 @pytest_twisted.ensureDeferred
 async def test_a_file_that_is_none_of_ours(opened, path, content) -> None:
     """An empty file becomes a store; what holds something else is left as it is."""
