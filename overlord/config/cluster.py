@@ -343,6 +343,30 @@ class ClusterConfig:
     by what they stand for, so that a key is found in either form. `as_sent`: by the text itself.
     """
 
+    announce: tuple[str, ...] = ()
+    """
+    For a `redis_cluster` that several proxies serve: the addresses of all of them, ours among them, as
+    `["10.0.0.1:7000", "10.0.0.2:7000"]`, the same list in the same order everywhere. Clients that know of
+    clusters are told that these are the masters, and so spread over them. Empty: they are told of three
+    masters, all at the address that they have connected to.
+    """
+
+    announce_addr: str = ""
+    """
+    For a `redis_cluster`: the address at which clients reach us, `host:port`, if that is not the one they have
+    connected to, as with NAT and containers. With `announce` it is one of the list, and can be left out if
+    `listen_addr` is.
+    """
+
+    announce_interval: Duration = Seconds(1.0)
+    """How often the proxies of `announce` ping each other. A number is milliseconds."""
+
+    announce_timeout: Duration = Seconds(2.0)
+    """
+    How long a proxy of `announce` may be silent. Then clients are told that its slots are the others', until
+    it answers again. Longer than `announce_interval`. A number is milliseconds.
+    """
+
     greet_nodes: bool = True
     """
     Whether each connection to a node begins with a `PING` of our own, before any client's request. A
@@ -463,6 +487,18 @@ class ClusterConfig:
         return tcp_address(self.listen_addr)
 
     @property
+    def announced(self) -> tuple[TcpAddress, ...]:
+        """`announce`, read."""
+        return tuple(announced_address(text) for text in self.announce)
+
+    @property
+    def own_announce(self) -> TcpAddress | None:
+        """Which address we tell clients that they reach us at; None: the one that they have connected to."""
+        if self.announce_addr:
+            return announced_address(self.announce_addr)
+        return next((each for each in self.announced if each.is_same(self.listen)), None)
+
+    @property
     def is_memcache(self) -> bool:
         """Whether clients and nodes speak one of memcached's protocols."""
         return self.cache_type.startswith("memcache")
@@ -471,6 +507,20 @@ class ClusterConfig:
     def node_queue(self) -> int:
         """Requests in flight on one connection to a node, at most."""
         return self.node_pipe_count**2 * 16
+
+
+def announced_address(text: str) -> TcpAddress:
+    """
+    Read an address that clients are told of.
+
+    Raises ValueError with a sentence that says what would be right.
+    """
+    address = tcp_address(text)
+    if not address.port or text.startswith(":"):
+        raise ValueError(
+            f"must be 'host:port' or '[v6 address]:port', as clients dial it, not {text!r}"
+        )
+    return address
 
 
 def with_passwords(cluster: ClusterConfig, where: str) -> tuple[ClusterConfig, list[Problem]]:
@@ -584,6 +634,7 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
+    yield from _announce_problems(cluster, where)
     needed = len(cluster.password.encode(errors="surrogateescape"))
     if cluster.sasl_users:
         needed = MAX_LOGIN
@@ -609,6 +660,41 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
         yield Problem(
             f"{where}.redial_delay", f"must be at most redial_max_delay ({longest}), not {delay}"
         )
+
+
+def _announce_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
+    """What is wrong with what clients are told of the proxies."""
+    texts = [("announce_addr", cluster.announce_addr)] if cluster.announce_addr else []
+    texts += [(f"announce[{index}]", text) for index, text in enumerate(cluster.announce)]
+    if texts and cluster.cache_type != "redis_cluster":
+        key = "announce" if cluster.announce else "announce_addr"
+        yield Problem(f"{where}.{key}", "is for a cache_type 'redis_cluster' only")
+        return
+    addresses: list[TcpAddress] = []
+    for key, text in texts:
+        try:
+            address = announced_address(text)
+        except ValueError as error:
+            yield Problem(f"{where}.{key}", str(error))
+            return
+        if key != "announce_addr":
+            if any(address.is_same(each) for each in addresses):
+                yield Problem(f"{where}.{key}", f"must not be there twice, as {text!r} is")
+            addresses.append(address)
+    try:
+        own = cluster.own_announce
+    except ValueError:  # said already, of listen_addr
+        return
+    if addresses and own not in addresses:
+        what = "must be the one of announce at which clients reach us"
+        found = f", not {cluster.announce_addr!r}" if own is not None else ""
+        yield Problem(f"{where}.announce_addr", what + found)
+    if cluster.announce_timeout <= cluster.announce_interval:
+        shortest, patience = map(
+            shown_duration, (cluster.announce_interval, cluster.announce_timeout)
+        )
+        what = f"must be longer than announce_interval ({shortest}), not {patience}"
+        yield Problem(f"{where}.announce_timeout", what)
 
 
 def _login_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:

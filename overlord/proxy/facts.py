@@ -7,7 +7,7 @@ import os
 import resource
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from attrs import define, field
 
 from overlord import __version__
 from overlord.proxy.flow.parts import Client, Flow
-from overlord.proxy.flow.session import ClientState, Session
+from overlord.proxy.flow.session import ClientState, Pose, Session
 from overlord.proxy.frontend import Admission, shown_address
 
 RUN_ID = secrets.token_hex(20)
@@ -48,6 +48,8 @@ class ClusterFacts:
     password_digest: bytes = b""
     client_timeout: float = 0.0
     """Seconds after which a client that sends nothing is closed; 0: never."""
+    pose_of: Callable[[str], Pose] | None = None
+    """Gives the cluster that clients are shown who connected to this address; None: they are shown none."""
     flow: Flow = field(init=False)
     version: str = field(default=__version__, init=False)
     run_id: str = field(default=RUN_ID, init=False)
@@ -124,7 +126,7 @@ class ClusterFacts:
             "client-output-buffer-limit": f"normal {limits.max_unsent} 0 0"
             f" slave 0 0 0 pubsub {limits.max_unsent} 0 0",
             "client-query-buffer-limit": limits.max_request,
-            "cluster-enabled": "no",
+            "cluster-enabled": "yes" if self.poses else "no",
             "databases": 1,
             "latency-monitor-threshold": 0,
             "maxclients": self.max_clients,
@@ -206,6 +208,14 @@ class ClusterFacts:
         if client is None or client.pin is None:
             return False
         return bool(client.pin.end_wait(with_error=with_error))
+
+    @property
+    def poses(self) -> bool:
+        return self.pose_of is not None
+
+    def pose(self, session: Session) -> Pose | None:
+        """The cluster that this client is shown, if it is."""
+        return None if self.pose_of is None else self.pose_of(session.local_address)
 
     def now(self) -> float:
         return time.time()

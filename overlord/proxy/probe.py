@@ -73,9 +73,11 @@ class Probe:
         if self._conn is not None:
             self._send(self.question.words)
             return
-        self._dialling = self.endpoint().connect(Factory.forProtocol(lambda: ProbeConn(self)))
-        self._dialling.addCallbacks(self._connected, self._not_connected)
-        self._dialling.addErrback(lambda reason: self.log.failure("a probe has failed", reason))
+        dialling = self.endpoint().connect(Factory.forProtocol(lambda: ProbeConn(self)))
+        # Set before the callbacks, which may be called at once and say that nothing is dialled any more.
+        self._dialling = dialling
+        dialling.addCallbacks(self._connected, self._not_connected)
+        dialling.addErrback(lambda reason: self.log.failure("a probe has failed", reason))
 
     def _connected(self, conn: ProbeConn) -> None:
         self._dialling = None

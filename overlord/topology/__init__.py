@@ -5,6 +5,7 @@ A Redis Cluster as a value: what its nodes say goes in; slot map, faults and dif
     answers of several nodes ----- merge --> SlotMap
     two slot maps ----------- difference --> what changed
     SlotMap ------------------- render --> CLUSTER NODES, SLOTS, SHARDS again
+    proxies, who is alive ------ share --> the SlotMap that they show to clients
 
 Nodes may be of any version, and may be hostile: whatever they say, the outcome is a value, perhaps with
 faults, or a `TopologyError`.
@@ -15,6 +16,7 @@ from overlord.topology.difference import Difference, difference
 from overlord.topology.merge import merge
 from overlord.topology.parse import parse_nodes, parse_shards, parse_slots
 from overlord.topology.render import render_nodes, render_shards, render_slots
+from overlord.topology.share import posed_map
 from overlord.topology.slot_map import Address, ClusterNode, SlotMap
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "parse_nodes",
     "parse_shards",
     "parse_slots",
+    "posed_map",
     "render_nodes",
     "render_shards",
     "render_slots",

@@ -3,9 +3,10 @@ The commands that the proxy answers itself, without a node, as a Redis server wo
 
     argv, session, facts -> answer -> the reply, and what is to happen after it
 
-CLIENT, COMMAND, CONFIG and INFO have modules of their own: `local_client`, `local_command`, `local_config`,
-`local_info`; `local_reserved` answers where there is nothing to tell, such as SLOWLOG.
-Databases, users and cluster mode are those of a plain server: database 0, the default user, no cluster.
+CLIENT, CLUSTER, COMMAND, CONFIG and INFO have modules of their own: `local_client`, `local_cluster`,
+`local_command`, `local_config`, `local_info`; `local_reserved` answers where there is nothing to tell, such as SLOWLOG.
+Databases and users are those of a plain server: database 0, the default user. For a Redis Cluster, clients
+are shown a cluster as well, see `local_cluster`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from overlord.proxy.flow import command_errors as errors
 from overlord.proxy.flow.command_errors import CommandRejected
 from overlord.proxy.flow.keys import parse_integer, row_of
 from overlord.proxy.flow.local_client import answer_client, check_name
+from overlord.proxy.flow.local_cluster import answer_cluster
 from overlord.proxy.flow.local_command import answer_command
 from overlord.proxy.flow.local_config import answer_config
 from overlord.proxy.flow.local_info import answer_info
@@ -108,7 +110,7 @@ def _hello(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswe
             b"version": REDIS_VERSION,
             b"proto": protocol,
             b"id": session.id,
-            b"mode": b"standalone",
+            b"mode": b"cluster" if facts.poses else b"standalone",
             b"role": b"master",
             b"modules": [],
         },
@@ -166,9 +168,20 @@ def _lolwut(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnsw
     return LocalAnswer(encode(Verbatim(text.encode()), session.protocol))
 
 
-def _no_cluster(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
-    """To clients the proxy is one plain server, and such a server answers this."""
-    return LocalAnswer(NO_CLUSTER)
+def _cluster(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    pose = facts.pose(session)
+    if pose is None:
+        return LocalAnswer(NO_CLUSTER)
+    return LocalAnswer(answer_cluster(argv, session.protocol, pose))
+
+
+def _in_cluster(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
+    """
+    READONLY, READWRITE, ASKING: nothing to do.
+
+    Every request finds its node whatever the client believes, and `read_from` says who is read from.
+    """
+    return LocalAnswer(OK if facts.poses else NO_CLUSTER)
 
 
 def _client(argv: list[bytes], session: Session, facts: ProxyFacts) -> LocalAnswer:
@@ -201,10 +214,10 @@ _ANSWERS: dict[bytes, Callable[[list[bytes], Session, ProxyFacts], LocalAnswer]]
     b"RESET": _reset,
     b"TIME": _time,
     b"LOLWUT": _lolwut,
-    b"CLUSTER": _no_cluster,
-    b"READONLY": _no_cluster,
-    b"READWRITE": _no_cluster,
-    b"ASKING": _no_cluster,
+    b"CLUSTER": _cluster,
+    b"READONLY": _in_cluster,
+    b"READWRITE": _in_cluster,
+    b"ASKING": _in_cluster,
     b"CLIENT": _client,
     b"COMMAND": _command,
     b"CONFIG": _config,

@@ -30,7 +30,7 @@ def answer_info(argv: list[bytes], protocol: int, facts: ProxyFacts) -> bytes:
 def _server(facts: ProxyFacts) -> dict[str, object]:
     return {
         "redis_version": REDIS_VERSION,
-        "redis_mode": "standalone",
+        "redis_mode": "cluster" if facts.poses else "standalone",
         "overlord_version": facts.version,
         "os": "{0.sysname} {0.release} {0.machine}".format(os.uname()),
         "arch_bits": 64,
@@ -96,7 +96,7 @@ def _modules(facts: ProxyFacts) -> dict[str, object]:
 
 def _cluster(facts: ProxyFacts) -> dict[str, object]:
     return {
-        "cluster_enabled": 0,
+        "cluster_enabled": int(facts.poses),
         "overlord_nodes": facts.nodes,
         "overlord_nodes_up": facts.nodes_up,
     }

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 from attrs import define, frozen
 
+from overlord.topology import SlotMap
+
 REDIS_VERSION = "7.4.0"
 """
 The version of Redis that we claim to be.
@@ -91,6 +93,14 @@ class ClientState:
     @property
     def is_subscriber(self) -> bool:
         return any(self.subscriptions)
+
+
+class Pose(NamedTuple):
+    """The Redis Cluster that a client is shown in the place of the proxies."""
+
+    slot_map: SlotMap
+    myself: int
+    """Which of its masters the client talks to."""
 
 
 class ProxyFacts(Protocol):
@@ -202,6 +212,13 @@ class ProxyFacts(Protocol):
 
     def end_wait(self, number: int, *, with_error: bool) -> bool:
         """Have a client's wait at a node end; False if it waits at none."""
+
+    def pose(self, session: Session) -> Pose | None:
+        """The cluster that this client is shown; None if it is shown a plain server."""
+
+    @property
+    def poses(self) -> bool:
+        """Whether clients are shown a cluster."""
 
     def now(self) -> float:
         """Seconds since 1970."""

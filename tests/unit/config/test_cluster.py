@@ -1,5 +1,7 @@
 """The rules for clusters, alone and between each other."""
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -101,6 +103,10 @@ def test_the_defaults() -> None:
         "on_missing_node": "miss",
         "strict_keys": False,
         "base64_keys": "decoded",
+        "announce": (),
+        "announce_addr": "",
+        "announce_interval": 1.0,
+        "announce_timeout": 2.0,
         "greet_nodes": True,
         "unauthenticated_max_args": 10,
         "unauthenticated_max_arg_size": 16384,
@@ -467,3 +473,66 @@ def test_the_first_wait_of_an_ejected_node_is_not_above_the_longest() -> None:
 
     with pytest.raises(ConfigError, match=r"must be at most server_retry_max_timeout \(10s\)"):
         clusters_from_text(text, "c.toml")
+
+
+ANNOUNCED = ("10.0.0.1:7000", "10.0.0.2:7000", "[2001:db8::1]:7000")
+
+
+def posing(**changes: Any) -> ClusterConfig:
+    told = {"cache_type": "redis_cluster", "announce": ANNOUNCED, "announce_addr": ANNOUNCED[1]}
+    return attrs.evolve(read(), **told | changes)
+
+
+def problems_of_posing(config: ClusterConfig) -> list[str]:
+    found = [problem for problem in problems([config]) if ".announce" in problem.where]
+    return [f"{problem.where.removeprefix('clusters[0].')}: {problem.what}" for problem in found]
+
+
+def test_announced_addresses_are_read() -> None:
+    """And which of them is ours."""
+    config = posing()
+
+    assert [str(each) for each in config.announced] == list(ANNOUNCED)
+    assert str(config.own_announce) == ANNOUNCED[1]
+    assert problems_of_posing(config) == []
+    assert posing(announce=(), announce_addr="").own_announce is None
+    assert str(posing(announce_addr="", listen_addr=ANNOUNCED[0]).own_announce) == ANNOUNCED[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"cache_type": "redis"}, "announce: is for a cache_type 'redis_cluster' only"),
+        (
+            {"cache_type": "memcache", "announce": ()},
+            "announce_addr: is for a cache_type 'redis_cluster' only",
+        ),
+        (
+            {"announce": (*ANNOUNCED, ANNOUNCED[0])},
+            "announce[3]: must not be there twice, as '10.0.0.1:7000' is",
+        ),
+        (
+            {"announce": (*ANNOUNCED, ":7000")},
+            "announce[3]: must be 'host:port' or '[v6 address]:port', as clients dial it, not ':7000'",
+        ),
+        (
+            {"announce": (*ANNOUNCED, "h:0")},
+            "announce[3]: must be 'host:port' or '[v6 address]:port', as clients dial it, not 'h:0'",
+        ),
+        (
+            {"announce_addr": "h:1"},
+            "announce_addr: must be the one of announce at which clients reach us, not 'h:1'",
+        ),
+        (
+            {"announce_addr": ""},
+            "announce_addr: must be the one of announce at which clients reach us",
+        ),
+        (
+            {"announce_timeout": 1.0},
+            "announce_timeout: must be longer than announce_interval (1s), not 1s",
+        ),
+    ],
+)
+def test_announcing_nonsense_is_a_problem(changes: dict[str, Any], problem: str) -> None:
+    """Clients would be sent nowhere."""
+    assert problems_of_posing(posing(**changes)) == [problem]

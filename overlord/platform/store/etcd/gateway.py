@@ -15,11 +15,16 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError as Overdue
-from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError as ConnectTimeout
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    TimeoutError as ConnectTimeout,
+)
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
+from twisted.web._newclient import RequestNotSent, RequestTransmissionFailed
 from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IResponse
 
@@ -42,6 +47,7 @@ READ_SHARE = 0.4
 T = TypeVar("T")
 
 _NOT_SENT = (ConnectError, ConnectTimeout, DNSLookupError, RequestNotSent)
+_BROKEN_OFF = (ResponseFailed, RequestTransmissionFailed, ConnectionClosed)
 
 
 class _NotDone(Exception):
@@ -181,7 +187,7 @@ class Gateway:
         response = await self._begin(endpoint, path, body)
         try:
             found = json.loads(await whole(response))
-        except (ResponseFailed, ValueError) as error:
+        except (*_BROKEN_OFF, ValueError) as error:
             raise _NoAnswer(f"etcd at {endpoint} broke off its answer: {_why(error)}") from error
         return found if isinstance(found, dict) else {}
 
@@ -221,7 +227,7 @@ class Gateway:
                     "or enable its authentication"
                 ) from None
             raise refusal.error(str(endpoint)) from None
-        except (ResponseFailed, ValueError, KeyError) as error:
+        except (*_BROKEN_OFF, ValueError, KeyError) as error:
             raise _NotDone(f"etcd at {endpoint} broke off the login: {_why(error)}") from error
         except _NoAnswer as error:
             raise _NotDone(str(error)) from error
@@ -233,7 +239,7 @@ class Gateway:
             response = await self.agent.post(endpoint, path, body, self._token, is_stream=is_stream)
         except _NOT_SENT as error:
             raise _NotDone(f"cannot connect to etcd at {endpoint}: {_why(error)}") from error
-        except ResponseFailed as error:
+        except _BROKEN_OFF as error:
             if refused := _tls_refusal(error):
                 raise AccessDenied(f"no TLS with etcd at {endpoint}: {refused}") from error
             raise _NoAnswer(f"etcd at {endpoint} broke off: {_why(error)}") from error
@@ -242,7 +248,7 @@ class Gateway:
         try:
             said = json.loads(await whole(response))
             raise Refusal(int(said["code"]), str(said.get("message") or said.get("error")))
-        except (ResponseFailed, ValueError, KeyError, TypeError):
+        except (*_BROKEN_OFF, ValueError, KeyError, TypeError):
             raise _NoAnswer(
                 f"what listens at {endpoint} answers {response.code}: is it etcd 3.4 or later?"
             ) from None
@@ -250,14 +256,15 @@ class Gateway:
 
 def _why(error: Exception) -> str:
     """What is behind it, in a line."""
-    if isinstance(error, ResponseFailed) and error.reasons:
-        return ", ".join(str(reason.value) or reason.type.__name__ for reason in error.reasons)
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        return ", ".join(str(reason.value) or reason.type.__name__ for reason in reasons)
     return str(error) or type(error).__name__
 
 
-def _tls_refusal(error: ResponseFailed) -> str:
+def _tls_refusal(error: Exception) -> str:
     """What was wrong about a certificate, or nothing if that was not it."""
-    for reason in error.reasons:
+    for reason in getattr(error, "reasons", ()):
         if isinstance(reason, Failure) and reason.type.__module__.startswith(
             ("OpenSSL", "service_identity")
         ):

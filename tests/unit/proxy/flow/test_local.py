@@ -39,6 +39,8 @@ def facts(**changes: Any) -> Any:
         "nodes_up": 3,
         "now": lambda: 1_000_010.25,
         "reached": lambda bound: None,
+        "pose": lambda session: None,
+        "poses": False,
     }
     return SimpleNamespace(**told | changes)
 
@@ -467,3 +469,14 @@ def test_patterns(pattern: bytes, fits: list[bytes], fits_not: list[bytes]) -> N
 
     assert [name for name in fits if not matches(name)] == []
     assert [name for name in fits_not if matches(name)] == []
+
+
+def test_info_says_whether_clients_are_shown_a_cluster(session: Session) -> None:
+    """Some clients look there first."""
+    plain = answer([b"INFO"], session, facts()).reply
+    posing = answer([b"INFO"], session, facts(poses=True)).reply
+
+    assert b"redis_mode:standalone\r\n" in plain
+    assert b"cluster_enabled:0\r\n" in plain
+    assert b"redis_mode:cluster\r\n" in posing
+    assert b"cluster_enabled:1\r\n" in posing

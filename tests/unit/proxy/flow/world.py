@@ -22,7 +22,7 @@ from overlord.hashing import Ring, RingNode
 from overlord.proxy.flow import command_errors
 from overlord.proxy.flow.parts import Link, Node
 from overlord.proxy.flow.redis_flow import RedisFlow
-from overlord.proxy.flow.session import Session
+from overlord.proxy.flow.session import Pose, Session
 from overlord.wire.resp import Replies, Requests, arguments, command
 from overlord.wire.stream import ABORTING, FINISHING, Carrier, Outbox, Stream
 
@@ -75,6 +75,10 @@ class Facts:
     max_client_name = 64
     max_command_names = 1024
     password_digest = b""
+    poses = False
+
+    def pose(self, session: Session) -> Pose | None:
+        return None
 
     def new_session(self, client: Stream) -> Session:
         return Session(client.number, "127.0.0.1:1", "127.0.0.1:2", 0.0)
