@@ -18,16 +18,14 @@ import cython
 
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_local import (
-    BAD_FORMAT,
-    ERROR,
     NO_FLUSH,
     NOREPLY,
     NOT_SUPPORTED,
-    Deed,
+    Task,
     answer,
 )
 from overlord.proxy.flow.memcache_login import NOT_YET, STORED, text_login
-from overlord.wire.memcache_text import words_of
+from overlord.wire.memcache_text import BAD_FORMAT, ERROR, LINE_TOO_LONG, words_of
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
@@ -142,7 +140,6 @@ BARRIER = cython.declare(bytes, b"mn\r\n")
 MN = b"MN\r\n"
 NO_VALUES = b"END\r\n"
 MEET_END = b"EN\r\n"
-LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 SMALL_Q = cython.declare(cython.int, 113)
 SMALL_B = cython.declare(cython.int, 98)
 
@@ -601,15 +598,15 @@ class MemcacheClient(ProxiedClient):
         if not words:
             return self._refuse(ERROR, False)
         result = answer(words, self.flow.facts)
-        if result.deed is Deed.FLUSH:
+        if result.task is Task.FLUSH:
             return self._flush(words)
-        if result.deed is Deed.ASK_NODES:
+        if result.task is Task.ASK_NODES:
             split = NumbersSplit(words[1])
             return self.ask_each(split, self.flow.nodes, b"stats %b\r\n" % words[1])
-        if result.deed is Deed.CLOSE:
+        if result.task is Task.CLOSE:
             self.take_leave("client said quit")
             return 1
-        if result.reply.endswith(b"ERROR\r\n") or result.reply.startswith(b"CLIENT_ERROR"):
+        if result.is_error:
             return self._refuse(result.reply, False)
         self.flow.requests += 1
         self.flow.local_answers += 1
