@@ -1,0 +1,4 @@
+from overlord.hashing.ring cimport Ring
+
+cdef class SlotRing(Ring):
+    pass
