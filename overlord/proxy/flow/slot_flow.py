@@ -130,11 +130,15 @@ class SlotFlow(RedisFlow):
     def note_live(self) -> None:
         """What follows from the nodes and their slots."""
         self.nobody.index = len(self.nodes)
-        everybody = [*self.nodes, self.nobody]
-        self.places = [everybody[owner] for owner in self.owners] + everybody
+        self.places = [*self._places_of(self.nodes, self.owners), *self.nodes, self.nobody]
         self.live = self.nodes or [self.nobody]
         self.by_label = {node.label: node for node in self.nodes}
         self.note_cursors()
+
+    def _places_of(self, nodes: list[Node], owners: Sequence[int]) -> list[Node]:
+        everybody = dict(enumerate(nodes))
+        everybody[-1] = self.nobody
+        return [everybody[owner] for owner in owners]
 
     def change_slots(
         self, nodes: list[Node], owners: Sequence[int], moving: Iterable[int]
@@ -146,9 +150,7 @@ class SlotFlow(RedisFlow):
         """
         self.moving = set(moving)
         if nodes == self.nodes:
-            everybody = [*nodes, self.nobody]
-            places = [everybody[owner] for owner in owners]
-            if places == self.places[:SLOTS]:
+            if self._places_of(nodes, owners) == self.places[:SLOTS]:
                 self.owners = owners
                 return [], []
         self.owners = owners
