@@ -18,6 +18,7 @@ from setuptools.errors import CCompilerError, CompileError, ExecError, LinkError
 COMPILED = [
     "overlord/wire/buffer.py",
     "overlord/wire/stream.py",
+    "overlord/wire/marks.py",
     "overlord/wire/resp.py",
     "overlord/wire/memcache_binary.py",
     "overlord/wire/memcache_text.py",

@@ -1,3 +1,5 @@
+from overlord.wire.marks cimport Marks
+
 cdef enum Verb:
     UNKNOWN_VERB = 0
     GET = 1
@@ -67,11 +69,7 @@ cdef class TextReplyScanner:
     cdef int _violated(self, str reason, str bound, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef void skip(self, Py_ssize_t count) noexcept
 
-cdef class Words:
-    cdef readonly Py_ssize_t count
-    cdef Py_ssize_t room
-    cdef Py_ssize_t* marks
-
+cdef class Words(Marks):
     cdef int read(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Py_ssize_t start_of(self, Py_ssize_t index) noexcept
     cdef Py_ssize_t end_of(self, Py_ssize_t index) noexcept

@@ -19,10 +19,11 @@ import cython
 from overlord.errors import ProtocolError
 
 if cython.compiled:
-    from cython.cimports.libc.stdlib import free, realloc
-    from cython.cimports.overlord.wire.buffer import alike, cut, find_byte, hold
+    from cython.cimports.overlord.wire.buffer import alike, cut, find_byte
+    from cython.cimports.overlord.wire.marks import KEPT_MARKS, Marks
 else:
-    from overlord.wire.buffer import alike, cut, find_byte, hold
+    from overlord.wire.buffer import alike, cut, find_byte
+    from overlord.wire.marks import KEPT_MARKS, Marks
 
     UNKNOWN_VERB, GET, GAT, STORE, DELETE, COUNT, TOUCH = range(7)
     META_GET, META_SET, META_DELETE, META_COUNT, META_DEBUG, META_NOTHING, OTHER = range(7, 14)
@@ -36,10 +37,6 @@ MAX_DIGITS = cython.declare(cython.Py_ssize_t, 18)
 MAX_BLOCK = cython.declare(cython.longlong, 0x7FFFFFFF - 2)
 """Bytes of data that memcached believes a line to announce."""
 EXCERPT = cython.declare(cython.Py_ssize_t, 32)
-MARK_SIZE = cython.declare(cython.Py_ssize_t, 8)
-"""Bytes that `Words` needs for one place in a line."""
-KEPT_MARKS = cython.declare(cython.Py_ssize_t, 8192)
-"""Room for so many places is kept by `Words` from one line to the next."""
 
 MAX_META_WORDS = cython.declare(cython.Py_ssize_t, 19)
 """
@@ -512,34 +509,8 @@ def _size_in(
 
 @cython.final
 @cython.cclass
-class Words:
-    """
-    Where the words of one line lie, for commands with many keys or flags.
-
-    One object serves all commands of a cluster, one after the other. Its memory is counted with that of the
-    buffers, and that of a very long line is given back by the next one.
-    """
-
-    def __cinit__(self) -> None:
-        self.count = 0
-        self.room = 0
-
-    def __init__(self) -> None:
-        if not cython.compiled:
-            self.count = 0
-            self.room = 0
-            self.marks: list[int] = []
-
-    if cython.compiled:
-
-        def __dealloc__(self) -> None:
-            hold(-self.room * MARK_SIZE)
-            free(self.marks)
-
-    def __del__(self) -> None:
-        if not cython.compiled:
-            hold(-self.room * MARK_SIZE)
-            self.room = 0
+class Words(Marks):
+    """Where the words of one line lie, for commands with many keys or flags."""
 
     def read(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -547,14 +518,14 @@ class Words:
         """Take in the line `p[start:end]`, which is without its break."""
         at: cython.Py_ssize_t = start
         if self.room > KEPT_MARKS:
-            self._make_room(64)
+            self.make_room(64)
         self.count = 0
         while at < end:
             if p[at] == BLANK:
                 at += 1
                 continue
             if 2 * self.count + 2 > self.room:
-                self._make_room(max(64, 2 * self.room))
+                self.make_room(max(64, 2 * self.room))
             self.marks[2 * self.count] = at
             at = find_byte(p, at, end, BLANK)
             if at < 0:
@@ -562,20 +533,6 @@ class Words:
             self.marks[2 * self.count + 1] = at
             self.count += 1
         return 0
-
-    def _make_room(self, marks: cython.Py_ssize_t) -> None:
-        """Have room for so many marks."""
-        if cython.compiled:
-            moved = cython.cast(
-                cython.pointer(cython.Py_ssize_t), realloc(self.marks, marks * MARK_SIZE)
-            )
-            if moved == cython.NULL:
-                raise MemoryError
-            self.marks = moved
-        else:
-            self.marks = (self.marks + [0] * marks)[:marks]
-        hold((marks - self.room) * MARK_SIZE)
-        self.room = marks
 
     def start_of(self, index: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Where word `index` starts."""

@@ -1,3 +1,5 @@
+from overlord.wire.marks cimport Marks
+
 cdef enum Scan:
     VIOLATION = -1
     INCOMPLETE = 0
@@ -59,11 +61,7 @@ cdef class ReplyScanner(LengthLine):
     cdef void _element_done(self) noexcept
     cdef int _violated(self, str reason, str bound, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
 
-cdef class Args:
-    cdef readonly Py_ssize_t count
-    cdef Py_ssize_t room
-    cdef Py_ssize_t* marks
-
+cdef class Args(Marks):
     cdef int read(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Py_ssize_t header(self, Py_ssize_t index) noexcept
     cdef Py_ssize_t start_of(self, Py_ssize_t index) noexcept

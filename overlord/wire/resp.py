@@ -19,10 +19,11 @@ import cython
 from overlord.errors import ProtocolError
 
 if cython.compiled:
-    from cython.cimports.libc.stdlib import free, realloc
-    from cython.cimports.overlord.wire.buffer import cut, find_byte, hold
+    from cython.cimports.overlord.wire.buffer import cut, find_byte
+    from cython.cimports.overlord.wire.marks import KEPT_MARKS, Marks
 else:
-    from overlord.wire.buffer import cut, find_byte, hold
+    from overlord.wire.buffer import cut, find_byte
+    from overlord.wire.marks import KEPT_MARKS, Marks
 
     VIOLATION, INCOMPLETE, WHOLE, NOTHING, INLINE = -1, 0, 1, 2, 3
 
@@ -41,10 +42,6 @@ MAX_COUNT = cython.declare(cython.longlong, 1 << 40)
 """Elements that a reply may announce for one level: more is nonsense."""
 EXCERPT = cython.declare(cython.Py_ssize_t, 32)
 
-MARK_SIZE = cython.declare(cython.Py_ssize_t, 8)
-"""Bytes that `Args` needs for one place in a command."""
-KEPT_MARKS = cython.declare(cython.Py_ssize_t, 8192)
-"""Room for so many places is kept by `Args` from one command to the next."""
 
 UNTIL_DOT = cython.declare(cython.longlong, -1)
 """In `left`: a streamed aggregate, which ends with a `.` line."""
@@ -501,34 +498,8 @@ class ReplyScanner(LengthLine):
 
 @cython.final
 @cython.cclass
-class Args:
-    """
-    Where the arguments of one whole command lie, for commands that are split or have many keys.
-
-    One object serves all commands of a cluster, one after the other. Its memory is counted with that of
-    the buffers, and that of a very large command is given back by the next one.
-    """
-
-    def __cinit__(self) -> None:
-        self.count = 0
-        self.room = 0
-
-    def __init__(self) -> None:
-        if not cython.compiled:
-            self.count = 0
-            self.room = 0
-            self.marks: list[int] = []
-
-    if cython.compiled:
-
-        def __dealloc__(self) -> None:
-            hold(-self.room * MARK_SIZE)
-            free(self.marks)
-
-    def __del__(self) -> None:
-        if not cython.compiled:
-            hold(-self.room * MARK_SIZE)
-            self.room = 0
+class Args(Marks):
+    """Where the arguments of one whole command lie, for commands that are split or have many keys."""
 
     def read(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
@@ -543,7 +514,7 @@ class Args:
             pos += 1
         pos += 2
         if 2 * count + 1 > self.room or self.room > KEPT_MARKS:
-            self._make_room(2 * count + 1)
+            self.make_room(2 * count + 1)
         self.count = count
         while index < count:
             self.marks[2 * index] = pos
@@ -557,20 +528,6 @@ class Args:
             index += 1
         self.marks[2 * count] = pos
         return 0
-
-    def _make_room(self, marks: cython.Py_ssize_t) -> None:
-        """Have room for so many marks, and for not many more."""
-        if cython.compiled:
-            moved = cython.cast(
-                cython.pointer(cython.Py_ssize_t), realloc(self.marks, marks * MARK_SIZE)
-            )
-            if moved == cython.NULL:
-                raise MemoryError
-            self.marks = moved
-        else:
-            self.marks = [0] * marks
-        hold((marks - self.room) * MARK_SIZE)
-        self.room = marks
 
     def header(self, index: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Where the length line of argument `index` starts; for index == count: the frame's end."""

@@ -37,7 +37,16 @@ def arrows_of(page: str) -> dict[str, set[str]]:
 
 ARROWS = arrows_of(PAGE.read_text())
 
-WITHOUT_TWISTED = {"", "errors", "config", "wire", "hashing", "proxy.flow"}
+WITHOUT_TWISTED = {
+    "",
+    "errors",
+    "config",
+    "wire",
+    "hashing",
+    "proxy.flow",
+    "platform.model",
+    "platform.placement",
+}
 MAY_IMPORT_REACTOR = {"taps", "cli"}
 
 CIMPORT = re.compile(
@@ -87,9 +96,14 @@ def imports_of(package: Path) -> list[Import]:
 
 
 def room_of(module: str) -> str:
-    """The room a module belongs to, `proxy.flow` being one of its own."""
-    path = module.partition(".")[2]
-    return "proxy.flow" if f"{path}.".startswith("proxy.flow.") else path.partition(".")[0]
+    """
+    The room a module belongs to. `proxy.flow` is one of its own, and so is each room of the platform;
+    the package `platform` itself is as bare as the one that holds it.
+    """
+    room, *rest = module.split(".")[1:] or [""]
+    if room == "platform":
+        return f"platform.{rest[0]}" if rest else ""
+    return "proxy.flow" if (room, *rest[:1]) == ("proxy", "flow") else room
 
 
 def is_ours(module: str) -> bool:
@@ -209,6 +223,24 @@ def test_plugins_import_nothing_of_ours() -> None:
     imported = [name for file in plugins for name in names_imported(file, f"plugins.{file.stem}")]
 
     assert set(imported) == {"twisted.application.service.ServiceMaker"}
+
+
+@pytest.mark.parametrize(
+    ("module", "room"),
+    [
+        ("overlord", ""),
+        ("overlord.errors", "errors"),
+        ("overlord.proxy", "proxy"),
+        ("overlord.proxy.pool", "proxy"),
+        ("overlord.proxy.flow", "proxy.flow"),
+        ("overlord.proxy.flow.parts", "proxy.flow"),
+        ("overlord.platform", ""),
+        ("overlord.platform.store", "platform.store"),
+        ("overlord.platform.store.sqlite", "platform.store"),
+    ],
+)
+def test_each_room_of_the_platform_is_one_of_its_own(module: str, room: str) -> None:
+    assert room_of(module) == room
 
 
 @pytest.mark.parametrize(
