@@ -67,6 +67,7 @@ ASKING = b"*1\r\n$6\r\nASKING\r\n"
 NO_CROSS_SLOT = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
 QUIET = 1.0
 """Seconds after which what has to be parked is the beginning of a new trouble, and no more of the last one."""
+NEVER = float("-inf")
 LONGEST_WAIT = 8
 """The wait between two attempts grows to so many times `retry_delay`."""
 SPLIT_KINDS = {Kind.MGET: Join.VALUES, Kind.MSET: Join.ALL_OK, Kind.SUM: Join.SUM}
@@ -128,7 +129,7 @@ class ClusterClient(RedisClient):
         self.slots: SlotFlow = flow
         self.repeats = None
         self.parked = None
-        self.parked_since = self.parked_at = -QUIET
+        self.parked_since = self.parked_at = NEVER
         self.retry_at = self.wait = 0.0
 
     # Requests of one slot.
