@@ -32,6 +32,10 @@ class ProtocolError(OverlordError):
         self.excerpt = excerpt[:EXCERPT_SIZE]
 
 
+class TopologyError(OverlordError):
+    """What a node says of its cluster cannot be used; the message tells who said it, what and where."""
+
+
 class StartFailed(OverlordError):
     """A service cannot start; the sentence says what has to change."""
 

@@ -43,6 +43,7 @@ WITHOUT_TWISTED = {
     "config",
     "wire",
     "hashing",
+    "topology",
     "proxy.flow",
     "platform.model",
     "platform.placement",
