@@ -14,7 +14,14 @@ What comes out is true: no other room checks it again. The rows of a problem and
 from overlord.config.address import Address, TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
-from overlord.config.difference import CONNECTIONS, ClusterChange, Difference, Moves, difference, moves
+from overlord.config.difference import (
+    CONNECTIONS,
+    ClusterChange,
+    Difference,
+    Moves,
+    difference,
+    moves,
+)
 from overlord.config.load import (
     Loaded,
     check_together,

@@ -43,9 +43,6 @@ HashMethod = Literal[
     "jenkins",
 ]
 
-SERVED = ("redis", "memcache", "memcache_binary", "memcache_auto", "redis_cluster")
-"""The values of `cache_type` that this version serves."""
-
 
 @frozen(kw_only=True)
 class ClusterConfig:
@@ -569,9 +566,6 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
 
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
-    if cluster.cache_type not in SERVED:
-        what = f"must not be {cluster.cache_type!r}, which is not served by this version"
-        yield Problem(f"{where}.cache_type", what)
     try:
         own_address = str(cluster.listen)
     except ValueError as error:
@@ -583,6 +577,19 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
                 yield Problem(f"{where}.servers[{index}]", what)
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
+    if seeds:
+        for index, server in enumerate(cluster.servers):
+            if server is not None and server.path:
+                what = f"must be 'host:port', for nodes of a Redis Cluster, not {server.path!r}"
+                yield Problem(f"{where}.servers[{index}]", what)
+    if cluster.min_refresh_interval > cluster.refresh_interval:
+        shortest, usual = map(
+            shown_duration, (cluster.min_refresh_interval, cluster.refresh_interval)
+        )
+        yield Problem(
+            f"{where}.min_refresh_interval",
+            f"must be at most refresh_interval ({usual}), not {shortest}",
+        )
     if (
         len(cluster.password.encode(errors="surrogateescape"))
         > cluster.unauthenticated_max_arg_size

@@ -64,10 +64,10 @@ class NodesConn(Protocol):
 
 
 async def ask_for_nodes(
-    endpoint: IStreamClientEndpoint, login: bytes, timeout: float, clock: Any
+    endpoint: IStreamClientEndpoint, login: bytes, patience: float, clock: Any
 ) -> bytes:
     """
-    What a node answers to CLUSTER NODES within `timeout` seconds, connecting and the login included.
+    What a node answers to CLUSTER NODES within `patience` seconds, connecting and the login included.
 
     Raises:
         NoAnswer: it answers something else, or breaks the connection off.
@@ -83,7 +83,7 @@ async def ask_for_nodes(
             answered.errback(reason)
 
     dialled.addErrback(failed)
-    answered.addTimeout(timeout, clock)
+    answered.addTimeout(patience, clock)
     try:
         return await answered
     finally:

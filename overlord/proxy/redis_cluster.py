@@ -152,4 +152,3 @@ class RedisCluster(Cluster):
             self._alarm.cancel()
             self._alarm = None
         await super().close_nodes()
-

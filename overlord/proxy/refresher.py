@@ -153,9 +153,7 @@ class Refresher:
     def _next(self, asked: set[Address], number: int) -> list[ServerConfig]:
         """Some nodes that were not asked yet: those of the last map in any order, then seeds."""
         known = [ServerConfig(each.host, each.port) for each in self.known if each not in asked]
-        seeds = [
-            each for each in self.config.servers if Address(each.host, each.port) not in asked
-        ]
+        seeds = [each for each in self.config.servers if Address(each.host, each.port) not in asked]
         found = sample(known, min(len(known), number))
         found += sample(seeds, min(len(seeds), number - len(found)))
         asked.update(Address(each.host, each.port) for each in found)
@@ -227,5 +225,3 @@ class Refresher:
             troubles.append("nobody serves any slot")
             return None
         return slot_map
-
-

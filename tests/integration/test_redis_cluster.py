@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import pytest
 from integration.client import Error, Null, Status, encode, spread
@@ -205,7 +206,7 @@ class Writers:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(count)]
 
-    def __enter__(self) -> Writers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

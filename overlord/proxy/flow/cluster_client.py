@@ -126,7 +126,7 @@ class ClusterClient(RedisClient):
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t) -> None:
         RedisClient.__init__(self, flow, number)
-        self.slots: SlotFlow = flow
+        self.slots: SlotFlow = cython.cast(SlotFlow, flow)
         self.repeats = None
         self.parked = None
         self.parked_since = self.parked_at = NEVER
@@ -489,9 +489,7 @@ class ClusterClient(RedisClient):
             repeat.is_ours = True
             self._finish(repeat)
             return True
-        if not self._sent(repeat, node, is_ask):
-            return False
-        return True
+        return self._sent(repeat, node, is_ask)
 
     def _sent(self, repeat: Repeat, node: Node, is_ask: cython.bint) -> cython.bint:
         """Whether a request could be sent again, to this node."""

@@ -45,7 +45,7 @@ class ClusterLink(RedisLink):
         """`p[start:end]` is the reply to `pending`, unless it says that it is to be sent again."""
         client: ClusterClient
         if pending.frame is not None:
-            client = owner_of(pending)
+            client = cython.cast(ClusterClient, owner_of(pending))
             if client is not None:
                 if p[start] == MINUS and client.takes_back(pending, self.node, cut(p, start, end)):
                     return 0
@@ -63,7 +63,7 @@ class ClusterLink(RedisLink):
         """Have this sent again if that cannot do any harm, or answer it with an error."""
         client: ClusterClient
         if pending.frame is not None:
-            client = owner_of(pending)
+            client = cython.cast(ClusterClient, owner_of(pending))
             if client is not None and (not self.was_ready or self._reads(pending.frame)):
                 self.node.failures += 1
                 return client.lost_with(pending, self.node, error)

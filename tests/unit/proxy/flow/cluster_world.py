@@ -236,4 +236,3 @@ class ClusterWorld(World):
     def check(self) -> None:
         for customer in self.customers:
             assert 0 <= customer.stream.in_flight <= self.limits.window_max
-
