@@ -9,9 +9,11 @@ TOML text in, frozen attrs objects out, with every mistake of a file at once.
 
 What comes out is true: no other room checks it again. The rows of a problem and of a warning read
 `file: table.key: what would be right, not what is there`.
+
+Whoever reads tables of other kinds has the types of values and the words for mistakes from here, too.
 """
 
-from overlord.config.address import Address, TcpAddress, UnixAddress, stat_address
+from overlord.config.address import MAX_PORT, Address, TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
 from overlord.config.difference import (
@@ -30,35 +32,61 @@ from overlord.config.load import (
     load_proxy,
     proxy_from_text,
 )
-from overlord.config.problem import Problem
+from overlord.config.problem import Problem, did_you_mean, no_such_key, shown
 from overlord.config.proxy import ProxyConfig, ProxyTable
-from overlord.config.server import ServerConfig
-from overlord.config.units import Bytes, Seconds
+from overlord.config.server import MAX_WEIGHT, ServerConfig
+from overlord.config.structure import Hook, Table, converter, keys_of, problems_in
+from overlord.config.units import (
+    GIB,
+    MIB,
+    Between,
+    Bytes,
+    Seconds,
+    Secret,
+    shown_duration,
+    shown_size,
+)
 
 __all__ = [
     "CONNECTIONS",
+    "GIB",
+    "MAX_PORT",
+    "MAX_WEIGHT",
+    "MIB",
     "Address",
+    "Between",
     "Bytes",
     "ClusterChange",
     "ClusterConfig",
     "Difference",
+    "Hook",
     "Loaded",
     "Moves",
     "Problem",
     "ProxyConfig",
     "ProxyTable",
     "Seconds",
+    "Secret",
     "ServerConfig",
+    "Table",
     "TcpAddress",
     "UnixAddress",
     "check_together",
     "clusters_from_text",
+    "converter",
     "described",
+    "did_you_mean",
     "difference",
+    "keys_of",
     "load_clusters",
     "load_proxy",
     "moves",
+    "no_such_key",
     "problems",
+    "problems_in",
     "proxy_from_text",
+    "shown",
+    "shown_duration",
+    "shown_size",
     "stat_address",
 ]

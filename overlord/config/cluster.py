@@ -25,6 +25,7 @@ from overlord.config.units import (
     Secret,
     shown_duration,
 )
+from overlord.config.users import MAX_LOGIN, login_faults, users_from
 
 HashMethod = Literal[
     "fnv1a_64",
@@ -139,6 +140,12 @@ class ClusterConfig:
     node_password_env: str = ""
     """The variable of the environment that holds the password of the nodes."""
 
+    sasl_username: str = ""
+    """Another name of `node_username`, for memcache, where the login is one of SASL."""
+
+    sasl_password: Secret = field(default=Secret(""), repr=False)
+    """Another name of `node_password`."""
+
     password: Secret = field(default=Secret(""), repr=False)
     """
     The password that clients have to give, with `AUTH` or `HELLO`, before anything else, as with
@@ -154,6 +161,18 @@ class ClusterConfig:
 
     password_env: str = ""
     """The variable of the environment that holds the password of the clients."""
+
+    sasl_file: str = ""
+    """
+    The absolute path of a file with the users that clients of memcache have to log in as, before
+    anything else: a line `user:password` for each, as in the file of memcached's `-Y`. Empty lines, and those
+    that begin with `#`, mean nothing. In the place of a password may stand `{SHA256}` and the 64 digits
+    that `sha256sum` prints for it. It is read when the configuration is. Clients log in with SASL's `PLAIN`
+    in the binary protocol, and with a `set` of `user password` in the text protocol, as with memcached.
+    """
+
+    sasl_users: tuple[Secret, ...] = field(default=(), repr=False)
+    """The same as a list of texts, `["user:password"]`; better in a file, where others do not read them."""
 
     dial_timeout: Duration = Seconds(1.0)
     """
@@ -403,7 +422,8 @@ class ClusterConfig:
 
     unauthenticated_max_arg_size: Annotated[Bytes, Between(64, 4 * GIB)] = Bytes(16 * KIB)
     """
-    As `max_arg_size`, for a client that has not given the `password` yet. 16KiB is what Redis takes.
+    As `max_arg_size`, for a client that has not given the `password` yet, and of memcache for the whole
+    of a request. 16KiB is what Redis takes.
     """
 
     unauthenticated_max_buffer: Annotated[Bytes, Between(4 * KIB, 4 * GIB)] = Bytes(1 * MIB)
@@ -479,6 +499,11 @@ class ClusterConfig:
         return tcp_address(self.listen_addr)
 
     @property
+    def is_memcache(self) -> bool:
+        """Whether clients and nodes speak one of memcached's protocols."""
+        return self.cache_type.startswith("memcache")
+
+    @property
     def node_queue(self) -> int:
         """Requests in flight on one connection to a node, at most."""
         return self.node_pipe_count**2 * 16
@@ -494,12 +519,25 @@ def with_passwords(cluster: ClusterConfig, where: str) -> tuple[ClusterConfig, l
     values = asdict(cluster, recurse=False)
     node_password, found = password_from(OF_NODES, values, where)
     password, wrong = password_from(OF_CLIENTS, values, where)
-    if cluster.node_username and not node_password and not found:
+    users, wrong_users = users_from(cluster.sasl_users, cluster.sasl_file, where)
+    if cluster.sasl_username and cluster.node_username:
+        what = "must not be given beside 'node_username': one of them is enough"
+        found.append(Problem(f"{where}.sasl_username", what))
+    username = cluster.node_username or cluster.sasl_username
+    if username and not node_password and not found:
+        key = "node_username" if cluster.node_username else "sasl_username"
         what = (
             "must have a password beside it (node_password_file, node_password_env, node_password)"
         )
-        found.append(Problem(f"{where}.node_username", what))
-    return evolve(cluster, node_password=node_password, password=password), found + wrong
+        found.append(Problem(f"{where}.{key}", what))
+    read = evolve(
+        cluster,
+        node_username=username,
+        node_password=node_password,
+        password=password,
+        sasl_users=users,
+    )
+    return read, found + wrong + wrong_users
 
 
 def problems(clusters: Sequence[ClusterConfig]) -> list[Problem]:
@@ -556,10 +594,12 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
             f"{where}.slowlog_slower_than", "has no effect in this version: there is no slow log"
         )
     address = cluster.listen
-    if isinstance(address, TcpAddress) and address.is_open and not cluster.password:
+    is_guarded = cluster.password or cluster.sasl_users
+    if isinstance(address, TcpAddress) and address.is_open and not is_guarded:
+        key = "sasl_file" if cluster.is_memcache else "password_file"
         what = (
             f"is {str(address)!r}, which other machines may reach, and there is no password: whoever"
-            " connects can read and change everything (password_file, or listen on 127.0.0.1)"
+            f" connects can read and change everything ({key}, or listen on 127.0.0.1)"
         )
         yield Problem(f"{where}.listen_addr", what)
     yield from shared_files(asdict(cluster, recurse=False), where)
@@ -590,12 +630,13 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
             f"{where}.min_refresh_interval",
             f"must be at most refresh_interval ({usual}), not {shortest}",
         )
-    if (
-        len(cluster.password.encode(errors="surrogateescape"))
-        > cluster.unauthenticated_max_arg_size
-    ):
+    needed = len(cluster.password.encode(errors="surrogateescape"))
+    if cluster.sasl_users:
+        needed = MAX_LOGIN
+    if needed > cluster.unauthenticated_max_arg_size:
         what = "must have room for the password, or nobody could give it"
         yield Problem(f"{where}.unauthenticated_max_arg_size", what)
+    yield from _login_problems(cluster, where)
     if cluster.window_start > cluster.window_max:
         yield Problem(
             f"{where}.window_start",
@@ -614,6 +655,27 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
         yield Problem(
             f"{where}.redial_delay", f"must be at most redial_max_delay ({longest}), not {delay}"
         )
+
+
+def _login_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
+    """What a protocol cannot do of what is to be done with passwords."""
+    if not cluster.is_memcache:
+        if cluster.sasl_users:
+            what = f"must not be given for {cluster.cache_type}: its clients have a password"
+            yield Problem(f"{where}.sasl_users", what)
+        return
+    if cluster.password:
+        what = "must not be given for memcache: its clients have users (sasl_file)"
+        yield Problem(f"{where}.password", what)
+    if cluster.node_password and not cluster.node_username:
+        what = "must have a user beside it (sasl_username): memcached has no password without"
+        yield Problem(f"{where}.node_password", what)
+    values = {"node_username": cluster.node_username, "node_password": cluster.node_password}
+    kind = cluster.cache_type
+    for key, what in login_faults(
+        values, text=kind != "memcache_binary", binary=kind != "memcache"
+    ):
+        yield Problem(f"{where}.{key}", what)
 
 
 def _doubled_names(clusters: Sequence[ClusterConfig]) -> Iterator[Problem]:

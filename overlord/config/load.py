@@ -176,6 +176,7 @@ _STAND_INS: Table = {
 """Take the place of required keys that cannot be read. No rule finds fault with them."""
 _NOTHING = structured({}, ClusterConfig, "", _STAND_INS)[0]
 _JUDGED_BY = {
+    "cache_type": "sasl_users",
     "listen_proto": "listen_addr",
     "window_max": "window_start",
     "redial_max_delay": "redial_delay",

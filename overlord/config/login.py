@@ -32,7 +32,9 @@ class PasswordKeys:
     """Holds the name of a variable with it."""
 
 
-OF_NODES = PasswordKeys(("node_password", "redis_auth"), "node_password_file", "node_password_env")
+OF_NODES = PasswordKeys(
+    ("node_password", "redis_auth", "sasl_password"), "node_password_file", "node_password_env"
+)
 OF_CLIENTS = PasswordKeys(("password",), "password_file", "password_env")
 
 
@@ -68,7 +70,7 @@ def password_from(
 
 def shared_files(values: Mapping[str, str], where: str) -> Iterator[Problem]:
     """Which of the files that hold passwords every user of this machine can read."""
-    for key in (OF_NODES.file, OF_CLIENTS.file):
+    for key in (OF_NODES.file, OF_CLIENTS.file, "sasl_file"):
         if not values[key]:
             continue
         try:
@@ -88,20 +90,32 @@ def _beside(first: str, others: list[str], where: str) -> Iterator[Problem]:
 
 
 def _in_file(path: str) -> str:
+    content = content_of(path, MAX_PASSWORD_SIZE + 2)
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not line or b"\n" in line:
+        raise ValueError(f"{shown(path)} must hold one line, the password, and does not")
+    return line.decode(errors="surrogateescape")
+
+
+def content_of(path: str, most: int) -> bytes:
+    """
+    What is in a file that holds secrets, of at most so many bytes.
+
+    Raises ValueError with a sentence about the path.
+    """
     if not path.startswith("/"):
         raise ValueError("must be the absolute path of a file, from / on")
     try:
         with open(path, "rb", opener=_without_waiting) as file:  # a Path has no opener
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{shown(path)} must be a file, and is none")
-            content = file.read(MAX_PASSWORD_SIZE + 3)
+            content = file.read(most + 1)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ValueError(f"{shown(path)} cannot be read: {why}") from None
-    line = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not line or b"\n" in line:
-        raise ValueError(f"{shown(path)} must hold one line, the password, and does not")
-    return line.decode(errors="surrogateescape")
+    if len(content) > most:
+        raise ValueError(f"{shown(path)} must have at most {most} bytes, but has more")
+    return content
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -1,4 +1,8 @@
-"""TOML tables -> attrs objects by cattrs: nothing coerced, all mistakes of a table at once."""
+"""
+Tables -> attrs objects by cattrs: nothing coerced, all mistakes of a table at once.
+
+`converter` and `problems_in` are for whoever reads tables of other classes than those of our files.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -58,24 +62,24 @@ def structured(
     try:
         return _CONVERTER.structure(table, cls), [], set()
     except ClassValidationError as error:
-        found = list(_problems_in(error, where))
+        found = list(problems_in(error, where))
         failed = {note.name for _, note in error.group_exceptions()[0]}
     kept = {key: table[key] for key in keys_of(cls) if key in table and key not in failed}
     missing = {key: value for key, value in stand_ins.items() if key in failed}
     return _CONVERTER.structure(kept | missing, cls), found, failed
 
 
-def _problems_in(error: Exception, where: str) -> Iterator[Problem]:
+def problems_in(error: Exception, where: str) -> Iterator[Problem]:
     """Flatten cattrs' tree of exceptions, whose notes say where each one happened."""
     match error:
         case ClassValidationError():
             placed, others = error.group_exceptions()
             for exception, note in placed:
-                yield from _problems_in(exception, f"{where}.{note.name}".lstrip("."))
+                yield from problems_in(exception, f"{where}.{note.name}".lstrip("."))
         case IterableValidationError():
             indexed, others = error.group_exceptions()
             for exception, index in indexed:
-                yield from _problems_in(exception, f"{where}[{index.index}]")
+                yield from problems_in(exception, f"{where}[{index.index}]")
         case ForbiddenExtraKeysError():
             others = []
             for key in sorted(error.extra_fields):
@@ -87,7 +91,7 @@ def _problems_in(error: Exception, where: str) -> Iterator[Problem]:
             others = []
             yield Problem(where, str(error))
     for exception in others:
-        yield from _problems_in(exception, where)
+        yield from problems_in(exception, where)
 
 
 def _between(annotated: Any, converter: Converter) -> Hook:
@@ -154,16 +158,20 @@ def _texts(_: Any, converter: Converter) -> Hook:
     return hook
 
 
-def _subtable(cls: Any, converter: Converter) -> Hook:
-    """The hook of a table inside a table."""
-    read = converter.gen_structure_attrs_fromdict(cls)
+def _subtables(table: str) -> Callable[[Any, Converter], Hook]:
+    """The factory of the hooks of tables inside tables; `table` is what their author calls one."""
 
-    def hook(value: object, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError(f"must be a table, not {shown(value)}")  # noqa: TRY004  # reported
-        return read(value, cls)
+    def factory(cls: Any, converter: Converter) -> Hook:
+        read = converter.gen_structure_attrs_fromdict(cls)
 
-    return hook
+        def hook(value: object, _: Any) -> Any:
+            if not isinstance(value, dict):
+                raise ValueError(f"must be {table}, not {shown(value)}")  # noqa: TRY004  # reported
+            return read(value, cls)
+
+        return hook
+
+    return factory
 
 
 def _is_tuple(type_: Any) -> bool:
@@ -184,27 +192,32 @@ def _is_range(type_: Any) -> bool:
     )
 
 
-def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
-    converter.register_structure_hook_factory(attrs.has, _subtable)
-    converter.register_structure_hook_factory(_is_tuple, _items)
-    converter.register_structure_hook_factory(_is_table_of_texts, _texts)
-    converter.register_structure_hook_factory(_is_choice, _one_of)
-    converter.register_structure_hook_factory(_is_range, _between)
-    hooks: dict[Any, Hook] = {
+def converter(hooks: Mapping[Any, Hook], *, table: str = "a table") -> Converter:
+    """
+    A converter that coerces nothing and knows no extra keys.
+
+    `hooks` read the types that are somebody's own; those of texts, whole numbers, booleans, durations,
+    sizes, choices, ranges, lists and tables are there. `table` is what messages call a table.
+    """
+    made = Converter(forbid_extra_keys=True, detailed_validation=True)
+    made.register_structure_hook_factory(attrs.has, _subtables(table))
+    made.register_structure_hook_factory(_is_tuple, _items)
+    made.register_structure_hook_factory(_is_table_of_texts, _texts)
+    made.register_structure_hook_factory(_is_choice, _one_of)
+    made.register_structure_hook_factory(_is_range, _between)
+    general: dict[Any, Hook] = {
         str: units.text,
         int: units.whole_number,
         bool: units.boolean,
         units.Seconds: units.seconds,
         units.Bytes: units.size,
-        units.Name: units.name,
-        units.HashTag: units.hash_tag,
         units.Secret: units.secret,
-        ServerConfig: server,
     }
-    for type_, hook in hooks.items():
-        converter.register_structure_hook(type_, hook)
-    return converter
+    for type_, hook in (general | dict(hooks)).items():
+        made.register_structure_hook(type_, hook)
+    return made
 
 
-_CONVERTER = _converter()
+_CONVERTER = converter(
+    {units.Name: units.name, units.HashTag: units.hash_tag, ServerConfig: server}
+)

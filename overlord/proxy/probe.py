@@ -30,9 +30,9 @@ class ProbeConn(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
-        while b"\n" in self.received:
-            line, _, self.received = self.received.partition(b"\n")
-            self.probe.said(line.rstrip(b"\r"))
+        while end := self.probe.question.end_of_reply(self.received):
+            reply, self.received = self.received[:end], self.received[end:]
+            self.probe.said(reply)
         if len(self.received) > LONGEST_REPLY:
             self.probe.said(self.received)
 
@@ -94,19 +94,19 @@ class Probe:
         transport: Any = self._conn.transport if self._conn is not None else None
         transport.write(words)
 
-    def said(self, line: bytes) -> None:
+    def said(self, reply: bytes) -> None:
         """The node has answered our login, or our question, or speaks without being asked."""
-        shown = line[:64].decode("ascii", "replace")
+        shown = self.question.shown(reply)
         if self._answered is None:
             self._hang_up()
         elif self._logs_in:
             self._logs_in = False
-            if line != b"+OK":
-                self._end(f"login refused: {shown!r}")
-        elif line.startswith(self.question.answers):
+            if not reply.startswith(self.question.welcome):
+                self._end(f"login refused: {shown}")
+        elif reply.startswith(self.question.answers):
             self._end("", keep=True)
         else:
-            self._end(f"answered {self.question.name} with {shown!r}")
+            self._end(f"answered {self.question.name} with {shown}")
 
     def lost(self, conn: ProbeConn, reason: Failure) -> None:
         """A connection is gone; that matters if it is the one that is in use."""

@@ -213,6 +213,7 @@ class TextRequestScanner:
                 # A node reads up to there, and takes the data of what it understands so for commands.
                 self.verb = OTHER
                 self.fault = ERROR
+                self.broken_bound = ""
                 return TEXT_WHOLE
             self.verb = UNKNOWN_VERB
             if self.words > 0:
@@ -294,6 +295,7 @@ class TextRequestScanner:
         fault: bytes = self._fault_of_storage(p, start)
         if fault:
             self.fault = fault
+            self.broken_bound = ""
             return 0
         if self.verb == META_SET:
             size = number_in(p, start + self.starts[2], start + self.ends[2], False)

@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from integration.programs import Etcd
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from overlord.platform.store import Changes, Event, Revision, Store, Watch
+from overlord.platform.store.address import Endpoint, EtcdAddress
+from overlord.platform.store.etcd.home import EtcdSettings, EtcdStore
 from overlord.platform.store.sqlite.home import SqliteSettings, SqliteStore
 
 T = TypeVar("T")
@@ -65,6 +68,34 @@ class SqliteHome:
             connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
             connection.execute("UPDATE state SET compacted = ?", (revision,))
         connection.close()
+
+    async def close(self) -> None:
+        for store in self.opened:
+            await store.close()
+
+
+class EtcdHome:
+    """An etcd, or several members of one cluster, that the tests share."""
+
+    name = "etcd"
+
+    def __init__(self, members: list[Etcd]) -> None:
+        self.members = members
+        self.opened: list[Store] = []
+
+    def open(self, **settings: Any) -> EtcdStore:
+        """Another client, as another process would have one."""
+        from twisted.internet import reactor
+
+        endpoints = tuple(Endpoint(*member.address) for member in self.members)
+        store = EtcdStore(EtcdAddress(endpoints), reactor, EtcdSettings(**settings))
+        store.start()
+        self.opened.append(store)
+        return store
+
+    async def compact(self, revision: Revision) -> None:
+        """Forget what happened up to this revision."""
+        self.members[0].ask("kv/compaction", {"revision": str(revision)})
 
     async def close(self) -> None:
         for store in self.opened:

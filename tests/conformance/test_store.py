@@ -5,8 +5,9 @@ import secrets
 import pytest
 import pytest_twisted
 from attrs import evolve
-from conformance.store_homes import SqliteHome, begun, events_of, within
+from conformance.store_homes import EtcdHome, SqliteHome, begun, events_of, within
 from hypothesis import HealthCheck, given, settings, strategies as st
+from integration.programs import Etcd
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
@@ -38,9 +39,22 @@ TTL = 2
 """Seconds: the shortest lease."""
 
 
-@pytest.fixture(name="home", params=["sqlite"])
+@pytest.fixture(scope="module")
+def etcd():
+    """An etcd that all tests share."""
+    member = Etcd()
+    try:
+        yield member.start()
+    finally:
+        member.dispose()
+
+
+@pytest.fixture(name="home", params=["sqlite", "etcd"])
 def _home(request, tmp_path):
-    found = SqliteHome(tmp_path)
+    if request.param == "sqlite":
+        found = SqliteHome(tmp_path)
+    else:
+        found = EtcdHome([request.getfixturevalue("etcd")])
     yield found
     pytest_twisted.blockon(begun(found.close()))
 

@@ -266,6 +266,85 @@ class Program:
         return Client(self.address, timeout)
 
 
+class Etcd(Program):
+    """One member of an etcd cluster; a cluster of its own unless `members` names others."""
+
+    name = "etcd"
+
+    def __init__(self, certificates: Path | None = None) -> None:
+        super().__init__()
+        self.peer_port = free_port()
+        self.member = f"m{self.port}"
+        self.members: list[Etcd] = [self]
+        self.certificates = certificates
+        """A folder with ca.pem, server.pem and server.key: TLS for clients, who need a certificate too."""
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.certificates else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
+    def command(self) -> Sequence[str]:
+        found = shutil.which("etcd")
+        if found is None:
+            raise ProgramFailed(
+                "there is no etcd on the PATH (Debian: apt-get install etcd-server)"
+            )
+        options = {
+            "name": self.member,
+            "data-dir": str(self.folder / "data"),
+            "listen-client-urls": self.url,
+            "advertise-client-urls": self.url,
+            "listen-peer-urls": self.peer_url,
+            "initial-advertise-peer-urls": self.peer_url,
+            "initial-cluster": ",".join(f"{each.member}={each.peer_url}" for each in self.members),
+            "initial-cluster-token": self.members[0].member,
+        }
+        if self.certificates is not None:
+            options |= {
+                "cert-file": str(self.certificates / "server.pem"),
+                "key-file": str(self.certificates / "server.key"),
+                "trusted-ca-file": str(self.certificates / "ca.pem"),
+            }
+        flags = ["--client-cert-auth"] if self.certificates is not None else []
+        return [found, *(f"--{name}={value}" for name, value in options.items()), *flags]
+
+    def is_ready(self) -> bool:
+        """Whether it serves; with TLS, whether it listens."""
+        if self.certificates is not None:
+            return super().is_ready()
+        try:
+            return bool(self.ask("kv/range", {"key": "Lw=="}).get("header"))
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
+
+    def ask(self, path: str, body: Mapping[str, object], token: str = "") -> dict[str, object]:
+        """One request to this member, and the answer."""
+        connection = http.client.HTTPConnection(*self.address, timeout=3)
+        try:
+            connection.request(
+                "POST", f"/v3/{path}", json.dumps(body), {"Authorization": token} if token else {}
+            )
+            answer: dict[str, object] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return answer
+
+
+def etcd_cluster(size: int = 3) -> list[Etcd]:
+    """Members of one cluster, all of them started."""
+    members = [Etcd() for _ in range(size)]
+    for member in members:
+        member.members = members
+        member.launch()
+    for member in members:
+        wait_for(member.is_ready, f"etcd on port {member.port} serves", START_TIMEOUT)
+    return members
+
+
 class RedisServer(Program):
     """
     A Redis or Valkey server that keeps nothing on disk.

@@ -6,7 +6,9 @@ Where the platform's state lives: keys and values with revisions, in one of two 
     errors      what may go wrong, sorted by what the caller can do
     lease       a lease that is kept alive            election   which of several processes acts
     address     a store's address, as one line of text
+    opening     from such a line to the store that is there
     sqlite/     one file, for the processes of one machine
+    etcd/       an etcd cluster
 
 Nothing here knows what a key means.
 """
@@ -34,6 +36,7 @@ from overlord.platform.store.errors import (
     StoreUnavailable,
 )
 from overlord.platform.store.lease import KeptLease
+from overlord.platform.store.opening import store_at
 from overlord.platform.store.rules import (
     MAX_KEY_BYTES,
     MAX_OPERATIONS,
@@ -99,4 +102,5 @@ __all__ = [
     "Unchanged",
     "Watch",
     "store_address",
+    "store_at",
 ]

@@ -15,6 +15,7 @@ from overlord.proxy.flow.command_class import CommandClass
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.parts import (
+        LOGIN,
         SETTLING,
         WAITING,
         Client,
@@ -29,6 +30,7 @@ if cython.compiled:
     from cython.cimports.overlord.wire.stream import FINISH, OPEN
 else:
     from overlord.proxy.flow.parts import (
+        LOGIN,
         SETTLING,
         WAITING,
         Client,
@@ -181,7 +183,7 @@ class ProxiedClient(Client):
         link: Link = self.usable_link(self.flow.places[index])
         if link is None:
             self.flow.errors += 1
-        elif link.in_flight >= self.flow.node_queue:
+        elif link.in_flight >= self.flow.node_queue or link.state == LOGIN:
             self.flow.requests -= 1  # it is counted when it comes again
             self.wait_for_place(link)
             return None
@@ -224,8 +226,9 @@ class ProxiedClient(Client):
         return pending
 
     def wait_for_place(self, link: Link) -> cython.int:
-        """Take nothing up until the link's line is half empty. Gives 0, as who forwards then does."""
-        self.flow.hit("node_pipe_count")
+        """Take nothing up until the link's line is half empty, or we are logged in. Gives 0, as who forwards then does."""
+        if link.state != LOGIN:
+            self.flow.hit("node_pipe_count")
         self.waits |= WAITING
         link.waiters.append(self)
         return 0
@@ -236,7 +239,7 @@ class ProxiedClient(Client):
         link: Link
         for node in nodes:
             link = node.link_for(self)
-            if link is not None and link.in_flight >= self.flow.node_queue:
+            if link is not None and (link.in_flight >= self.flow.node_queue or link.state == LOGIN):
                 return link
         return None
 

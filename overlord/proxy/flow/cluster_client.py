@@ -96,6 +96,9 @@ class Repeat:
         overtaken: one that was sent behind it is carried out: it must not be sent again.
     """
 
+    if not cython.compiled:
+        node: Node | None
+
     def __init__(self, pending: Pending) -> None:
         self.pending = pending
         self.reply = b""

@@ -14,9 +14,12 @@ cdef class FlushSplit(Split):
 cdef class BinaryClient(MemcacheClient):
     cdef BinaryScanner frames
     cdef readonly int speaks
+    cdef bint has_begun_sasl
 
     cdef Py_ssize_t _feed_frames(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int binary_request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _turn_away(self) except -1
+    cdef int _log_in(self, bytes mechanism, bytes message) except -1
     cdef int _refuse_with(self, int status, str text) except -1
     cdef bint _is_forbidden(self) except *
     cdef int _forward(self, int opcode, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

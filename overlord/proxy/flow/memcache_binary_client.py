@@ -18,12 +18,22 @@ import cython
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_binary_link import refusal
 from overlord.proxy.flow.memcache_local import version_of
+from overlord.proxy.flow.memcache_login import (
+    FOR_STRANGERS,
+    MECHANISM,
+    SASL_LIST,
+    TEXTS,
+    sasl_status,
+)
 from overlord.proxy.flow.memcache_opcodes import KEY, NO_KEY, OPCODES, Deed, Hides, Opcode
 from overlord.wire.memcache_binary import (
+    AUTH_CONTINUE,
+    AUTH_ERROR,
     INVALID,
     NOT_FOUND,
     REPLY,
     REQUEST,
+    SUCCESS,
     TEMPORARY_FAILURE,
     TOO_LARGE,
     UNKNOWN_COMMAND,
@@ -142,17 +152,22 @@ class BinaryClient(MemcacheClient):
     Attributes:
         frames: finds where its requests end.
         speaks: UNDECIDED until its first byte has come, then TEXT or BINARY.
+        has_begun_sasl: it has sent an AUTH whose message is to come in a STEP.
     """
 
     def __init__(self, flow: Flow, number: cython.Py_ssize_t, speaks: cython.int) -> None:
-        MemcacheClient.__init__(self, flow, number)
+        self.frames = BinaryScanner(REQUEST)
+        self.has_begun_sasl = False
         self.speaks = speaks
-        self.frames = BinaryScanner(REQUEST, flow.limits.max_request)
+        MemcacheClient.__init__(self, flow, number)
 
-    def take_limits(self) -> None:
-        """The bounds of its cluster have changed: what comes next is held to the new ones."""
-        MemcacheClient.take_limits(self)
-        self.frames.set_bound(self.flow.limits.max_request)
+    def bound_scanners(self) -> None:
+        """What comes next is held to the bounds of its cluster."""
+        limits = self.flow.limits
+        MemcacheClient.bound_scanners(self)
+        self.frames.set_bound(
+            limits.unauthenticated_max_arg_size if self.is_stranger else limits.max_request
+        )
 
     def error(self, text: str) -> bytes:
         """The reply that tells this client an error of ours, where it answers no request."""
@@ -220,8 +235,10 @@ class BinaryClient(MemcacheClient):
         shape: cython.int = SHAPES[opcode]
         key: cython.Py_ssize_t = scanner.key_end - scanner.key_start
         extras: cython.Py_ssize_t = scanner.key_start - HEADER_BYTES
+        if self.is_stranger and opcode not in FOR_STRANGERS:
+            return self._turn_away()
         if scanner.fault == TOO_LARGE:
-            self.flow.hit(scanner.broken_bound)
+            self.hit_bound(scanner.broken_bound)
             return self._refuse_with(TOO_LARGE, "Too large.")
         if not shape & SERVED:
             return self._refuse_with(UNKNOWN_COMMAND, "Unknown command")
@@ -241,6 +258,13 @@ class BinaryClient(MemcacheClient):
         if shape & FORWARDED:
             return self._forward(opcode, p, start, end)
         return self._own(p, start, end)
+
+    def _turn_away(self) -> cython.int:
+        """Refuse what needs a login, and close, as memcached does."""
+        self.flow.requests += 1
+        self.flow.refused("noauth")
+        self.end_with(self._refusal(AUTH_ERROR, TEXTS[AUTH_ERROR]), "not logged in")
+        return 1
 
     def _refuse_with(self, status: cython.int, text: str) -> cython.int:
         """Answer a request with an error. Gives 1, as `binary_request` then does."""
@@ -304,6 +328,11 @@ class BinaryClient(MemcacheClient):
         deed = ROWS[opcode].deed
         if deed is Deed.FLUSH:
             return self._flush_all(cut(p, start, end))
+        if deed is Deed.SASL:
+            return self._log_in(
+                cut(p, start + scanner.key_start, start + scanner.key_end),
+                cut(p, start + scanner.key_end, end),
+            )
         flow.requests += 1
         flow.local_answers += 1
         if deed is Deed.VERSION:
@@ -316,6 +345,29 @@ class BinaryClient(MemcacheClient):
             self.take_leave("client said quit")
         else:
             self._say()
+        return 1
+
+    def _log_in(self, mechanism: bytes, message: bytes) -> cython.int:
+        """Take up a command of SASL, which there is where somebody may log in."""
+        opcode: cython.int = self.frames.opcode
+        users = self.dialect.users
+        if not users:
+            return self._refuse_with(UNKNOWN_COMMAND, "Unknown command")
+        if self.is_stranger and self.has_too_much_unread():
+            return 1
+        if opcode == SASL_LIST:
+            self.flow.requests += 1
+            self.flow.local_answers += 1
+            self._say(value=MECHANISM)
+            return 1
+        status: cython.int = sasl_status(
+            opcode, mechanism, message, users, begun=self.has_begun_sasl
+        )
+        self.has_begun_sasl = status == AUTH_CONTINUE
+        self.say(self._refusal(status, TEXTS[status]))
+        if status != SUCCESS and not self.is_stranger:
+            self.set_stranger(True)  # whoever begins anew has to end it, too
+        self.count_login(status == SUCCESS, "password" if status == AUTH_ERROR else "")
         return 1
 
     def _say(self, key: bytes = b"", value: bytes = b"") -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cython
 
 from overlord.proxy.flow.memcache_binary_client import BinaryClient
 from overlord.proxy.flow.memcache_binary_link import BinaryLink
 from overlord.proxy.flow.memcache_link import MemcacheLink
+from overlord.proxy.flow.question import BINARY_VERSION, Question
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_binary_client import BINARY, UNDECIDED
@@ -23,6 +26,15 @@ else:
 @cython.cclass
 class BinaryFlow(MemcacheFlow):
     """A cluster of memcacheds behind a ring."""
+
+    def take_limits(self, limits: Any) -> None:
+        """These bounds and settings hold from now on."""
+        MemcacheFlow.take_limits(self, limits)
+        self.login = self.dialect.sasl_login
+
+    def question(self) -> Question:
+        """What a node is asked to learn whether it serves."""
+        return BINARY_VERSION
 
     def open_binary(self) -> None:
         """All connections speak it."""

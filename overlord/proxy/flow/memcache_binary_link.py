@@ -12,7 +12,18 @@ from __future__ import annotations
 import cython
 
 from overlord.proxy.flow.command_class import CommandClass
-from overlord.wire.memcache_binary import NOT_FOUND, REPLY, REQUEST, TEMPORARY_FAILURE, frame
+from overlord.proxy.flow.memcache_login import SASL_AUTH
+from overlord.wire.memcache_binary import (
+    AUTH_CONTINUE,
+    AUTH_ERROR,
+    NOT_FOUND,
+    REPLY,
+    REQUEST,
+    SUCCESS,
+    TEMPORARY_FAILURE,
+    UNKNOWN_COMMAND,
+    frame,
+)
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
@@ -56,7 +67,13 @@ else:
 CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
 STATUS_OK = cython.declare(cython.int, 0)
 STATUS_MISSING = cython.declare(cython.int, NOT_FOUND)
+NOOP = 0x0A
 VERSION = 0x0B
+REFUSES_LOGIN = {
+    AUTH_ERROR: "it refuses our user name or password",
+    AUTH_CONTINUE: "it wants more than a user name and a password",
+    UNKNOWN_COMMAND: "it knows no SASL, and we log in",
+}
 HEADER_BYTES = cython.declare(cython.Py_ssize_t, 24)
 
 
@@ -75,18 +92,48 @@ class BinaryLink(NodeLink):
         """The connection is made: what waited goes out, behind a greeting of ours."""
         self.begin()
         self.scanner = self._new_scanner()
-        if self.flow.greet_nodes:
-            self.greet(frame(REQUEST, VERSION))
+        dialect: MemcacheDialect = self.flow.dialect
+        if dialect.sasl_login:
+            self.log_in(dialect.sasl_login)
+        elif self.flow.greet_nodes:
+            self._ask_version()
         self.send_waiting()
 
+    def _ask_version(self) -> None:
+        """Ask for the version, and then what only those may ask who are let in."""
+        self.greet(frame(REQUEST, NOOP))  # what is said last is put there first
+        self.greet(frame(REQUEST, VERSION))
+
     def greeted_with(self, reply: bytes) -> None:
-        """The node has said its version."""
+        """The node has answered our login, or said its version, or that it is ready."""
         dialect: MemcacheDialect = self.flow.dialect
-        if reply[1] != VERSION:
+        opcode: cython.int = reply[1]
+        status: cython.int = (reply[6] << 8) | reply[7]
+        if self.logging_in:
+            self._logged_in(opcode, status)
+        elif opcode == VERSION:
+            dialect.versions[self.node.label] = reply[HEADER_BYTES:]
+        elif opcode != NOOP:
             self.break_off(f"greeted with {reply[:32]!r}")
-            return
-        dialect.versions[self.node.label] = reply[HEADER_BYTES:]
-        self.is_greeted()
+        elif status == AUTH_ERROR:
+            self.refused_us("it wants a login, and we have none")
+        else:
+            self.is_greeted()
+
+    def _logged_in(self, opcode: int, status: int) -> None:
+        """The node has answered our login."""
+        if opcode != SASL_AUTH:
+            self.break_off(f"answered our login as opcode 0x{opcode:02x}")
+        elif status in REFUSES_LOGIN:
+            self.refused_us(REFUSES_LOGIN[status])
+        elif status != SUCCESS:
+            self.break_off(f"answered our login with status 0x{status:02x}")
+        elif self.flow.greet_nodes:
+            self.logging_in = False
+            self._ask_version()
+            self.touch()
+        else:
+            self.is_greeted()
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t

@@ -9,6 +9,12 @@ cdef class MemcacheClient(ProxiedClient):
     cdef TextRequestScanner scanner
 
     cdef int request(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef void set_stranger(self, bint is_stranger) except *
+    cpdef void bound_scanners(self) except *
+    cdef int _meet_stranger(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef void hit_bound(self, str bound) except *
+    cdef bint has_too_much_unread(self) except *
+    cpdef void count_login(self, bint is_in, str refusal) except *
     cdef int _too_few_words(self, int verb) except -1
     cdef int _refuse(self, bytes error, bint is_muted) except -1
     cdef bint _is_denied(self, const unsigned char* p, Py_ssize_t start) except *

@@ -26,6 +26,7 @@ from overlord.proxy.flow.memcache_local import (
     Deed,
     answer,
 )
+from overlord.proxy.flow.memcache_login import NOT_YET, STORED, text_login
 from overlord.wire.memcache_text import words_of
 
 if cython.compiled:
@@ -128,6 +129,7 @@ CLASS_SPLIT = cython.declare(cython.int, int(CommandClass.SPLIT))
 
 MAX_KEY = cython.declare(cython.Py_ssize_t, 250)
 """Bytes of a key: memcached's KEY_MAX_LENGTH."""
+BOUNDLESS = 1 << 62
 MAX_LINE = cython.declare(cython.Py_ssize_t, 2048)
 """Bytes of a line: memcached closes a connection on which a longer one comes in pieces, but for get and gets."""
 
@@ -149,20 +151,28 @@ class MemcacheClient(ProxiedClient):
         ProxiedClient.__init__(self, flow, number)
         self.dialect: MemcacheDialect = flow.dialect
         self.scanner = TextRequestScanner()
-        self._bound_scanner()
+        self.set_stranger(bool(self.dialect.users))
 
-    def _bound_scanner(self) -> None:
+    def set_stranger(self, is_stranger: cython.bint) -> None:
+        """Whether it has to log in first: until then it may do and cost little."""
+        self.is_stranger = is_stranger
+        self.bear_unread(BOUNDLESS if is_stranger else 0)  # a stranger that reads nothing is closed
+        self.bound_scanners()
+
+    def bound_scanners(self) -> None:
+        """What comes next is held to the bounds of its cluster."""
         limits = self.flow.limits
+        most = limits.unauthenticated_max_arg_size if self.is_stranger else limits.max_arg_size
         self.scanner.set_bounds(
             min(limits.max_inline, MAX_LINE),
-            limits.max_request,
-            limits.max_arg_size,
+            most + MAX_LINE if self.is_stranger else limits.max_request,
+            most,
             is_strict=limits.strict_keys,
         )
 
     def take_limits(self) -> None:
         """The bounds of its cluster have changed: what comes next is held to the new ones."""
-        self._bound_scanner()
+        self.set_stranger(self.is_stranger and bool(self.dialect.users))
         self.window = min(self.window, self.flow.limits.window_max)
 
     def feed(
@@ -190,7 +200,7 @@ class MemcacheClient(ProxiedClient):
                 break
             elif found == TEXT_VIOLATION:
                 if scanner.broken_bound:
-                    self.flow.hit(scanner.broken_bound)
+                    self.hit_bound(scanner.broken_bound)
                 self.end_with(scanner.fault, "protocol error")
                 return end
             if self.closing != OPEN or self.gone or self.draining:
@@ -204,6 +214,8 @@ class MemcacheClient(ProxiedClient):
         """Take up the request `p[start:end]`. Gives 0 if it has to wait, and is not used up."""
         scanner: TextRequestScanner = self.scanner
         verb: cython.int = scanner.verb
+        if self.is_stranger:
+            return self._meet_stranger(p, start, end)
         if self.dialect.has_denied and self._is_denied(p, start):
             return 1
         if scanner.fault:
@@ -232,6 +244,50 @@ class MemcacheClient(ProxiedClient):
         if verb in (DELETE, COUNT, TOUCH):
             return self._change(0, p, start, end)
         return self._meta(verb, p, start, end)
+
+    def _meet_stranger(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Take up a command of a client that has not logged in: it may do that, and nothing else."""
+        scanner: TextRequestScanner = self.scanner
+        reply: bytes = NOT_YET
+        if self.has_too_much_unread():
+            return 1
+        if scanner.verb == STORE and not scanner.fault:
+            line = words_of(cut(p, start, start + scanner.line_end))
+            value = cut(p, start + scanner.data_start, end - 2)
+            reply = text_login(line, value, self.dialect.users)
+        elif scanner.fault and scanner.broken_bound:
+            self.hit_bound(scanner.broken_bound)
+        self.count_login(reply == STORED, "noauth" if reply == NOT_YET else "password")
+        self.say(reply)
+        return 1
+
+    def hit_bound(self, bound: str) -> None:
+        """Count that it has reached the bound of this name, of which strangers have their own."""
+        if self.is_stranger and bound != "max_inline":
+            bound = "unauthenticated_max_arg_size"
+        self.flow.hit(bound)
+
+    def has_too_much_unread(self) -> cython.bint:
+        """Whether it lets more replies wait than a stranger may; then it is closed."""
+        if (
+            self.incoming.size() + self.outgoing.size()
+            <= self.flow.limits.unauthenticated_max_buffer
+        ):
+            return False
+        self.shut_out("unauthenticated_max_buffer", "replies unread before the login")
+        return True
+
+    def count_login(self, is_in: cython.bint, refusal: str) -> None:
+        """A stranger's request is answered: it is let in, or refused for a reason that metrics show."""
+        self.flow.requests += 1
+        self.flow.local_answers += 1
+        if is_in:
+            self.set_stranger(False)
+        elif refusal:
+            self.flow.errors += 1
+            self.flow.refused(refusal)
 
     def _too_few_words(self, verb: cython.int) -> cython.int:
         if verb == GAT and self.scanner.words == 2:

@@ -8,3 +8,6 @@ cdef class MemcacheDialect:
     cdef readonly bint has_denied
     cdef readonly frozenset denied
     cdef readonly dict versions
+    cdef readonly object users
+    cdef readonly bytes text_login
+    cdef readonly bytes sasl_login

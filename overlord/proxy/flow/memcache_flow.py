@@ -34,6 +34,7 @@ class MemcacheFlow(RingFlow):
             self.dialect = MemcacheDialect(limits)
         else:
             self.dialect.take_limits(limits)
+        self.login = self.dialect.text_login
 
     def error(self, text: str) -> bytes:
         """The reply that tells a client this error of ours."""

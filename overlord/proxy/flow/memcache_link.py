@@ -8,6 +8,8 @@ answers, and the answer is dropped (MUTED). What a meta command with `q` hides o
 differs from version to version: such a command is forwarded as it is, with an `mn` behind it, whose `MN`
 says that all of it is there (UP_TO_NODE).
 
+A connection begins with our login, if the configuration has one, and then asks for the version.
+
 Sources: memcached's doc/protocol.txt.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import cython
 
 from overlord.proxy.flow.command_class import CommandClass
+from overlord.proxy.flow.memcache_login import NOT_YET, STORED, WRONG
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
@@ -86,19 +89,41 @@ class MemcacheLink(NodeLink):
         """The connection is made: what waited goes out, behind a greeting of ours."""
         self.begin()
         self.scanner = self._new_scanner()
-        if self.flow.greet_nodes:
+        dialect: MemcacheDialect = self.flow.dialect
+        if dialect.text_login:
+            self.log_in(dialect.text_login)
+        elif self.flow.greet_nodes:
             self.greet(VERSION)
         self.send_waiting()
 
     def greeted_with(self, reply: bytes) -> None:
-        """The node has said its version, or that it says none."""
+        """The node has answered our login, or said its version, or that it says none."""
         dialect: MemcacheDialect = self.flow.dialect
+        if self.logging_in:
+            self._logged_in(reply)
+            return
+        if reply == NOT_YET:
+            self.refused_us("it wants a login, and we have none")
+            return
         if reply.startswith(IS_VERSION):
             dialect.versions[self.node.label] = reply[len(IS_VERSION) : -2]
         elif reply != KNOWS_NO_VERSION:
             self.break_off(f"greeted with {reply[:32]!r}")
             return
         self.is_greeted()
+
+    def _logged_in(self, reply: bytes) -> None:
+        """The node has answered our login."""
+        if reply in (WRONG, NOT_YET):
+            self.refused_us("it refuses our user name or password")
+        elif reply != STORED:
+            self.break_off(f"answered our login with {reply[:32]!r}")
+        elif self.flow.greet_nodes:
+            self.logging_in = False
+            self.greet(VERSION)
+            self.touch()
+        else:
+            self.is_greeted()
 
     def feed(
         self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t

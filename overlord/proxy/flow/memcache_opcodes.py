@@ -27,6 +27,7 @@ class Deed(IntEnum):
     STAT = 4
     FLUSH = 5
     QUIT = 6
+    SASL = 7
 
 
 class Hides(IntEnum):
@@ -88,5 +89,8 @@ OPCODES: tuple[Opcode, ...] = (
     _own(0x0B, Deed.VERSION),
     _own(0x10, Deed.STAT, key=MAY_HAVE_KEY),
     _own(0x1B, Deed.VERBOSITY, (4,)),
+    _own(0x20, Deed.SASL),
+    _own(0x21, Deed.SASL, key=KEY)._replace(has_value=True),
+    _own(0x22, Deed.SASL, key=KEY)._replace(has_value=True),
 )
-"""All that are served. The others (range, SASL, replication) are answered with `Unknown command`."""
+"""All that are served. The others (range, replication) are answered with `Unknown command`."""

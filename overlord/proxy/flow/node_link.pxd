@@ -1,9 +1,11 @@
 from overlord.proxy.flow.parts cimport Link, Pending
+from overlord.wire.buffer cimport Buffer
 
 cdef Py_ssize_t LARGE_REPLY
 
 cdef class NodeLink(Link):
     cdef readonly bint is_shared
+    cdef Buffer held
 
     cpdef void begin(self) except *
     cpdef void send_waiting(self) except *
@@ -11,6 +13,8 @@ cdef class NodeLink(Link):
     cpdef void let_in(self) except *
     cpdef void is_greeted(self) except *
     cpdef void greeted_with(self, bytes reply) except *
+    cpdef void log_in(self, bytes words) except *
+    cpdef void refused_us(self, str why) except *
     cpdef void break_off(self, str why) except *
     cdef bint hears(self) except *
     cdef int break_off_unasked(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

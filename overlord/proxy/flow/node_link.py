@@ -60,11 +60,13 @@ class NodeLink(Link):
 
     Attributes:
         is_shared: it is one of the pool's, over which all clients ask.
+        held: what waits until the node has let us in.
     """
 
     def __init__(self, flow: Flow, node: Node, protocol: cython.int) -> None:
         Link.__init__(self, flow, node, protocol)
         self.is_shared = True
+        self.held: Buffer | None = None
 
     def dialing(self) -> None:
         """A connection is being made."""
@@ -95,6 +97,15 @@ class NodeLink(Link):
         if not self.greeting and self.changed is not None:
             self.changed()
 
+    def log_in(self, words: bytes) -> None:
+        """Say this first of all; what waits, and whoever comes, waits until the node has let us in."""
+        self.state = LOGIN
+        self.logging_in = True
+        held: Buffer = Buffer()
+        held.swap(self.outgoing)
+        self.held = held
+        self.greet(words)
+
     def greet(self, words: bytes) -> None:
         """Say this before everything that waits."""
         greeting: Pending = new_pending()
@@ -114,6 +125,12 @@ class NodeLink(Link):
         self.state = READY
         self.dials_failed = 0
         self.node.login_refused = ""
+        held: Buffer = self.held
+        if held is not None:
+            self.outgoing.append(held.p, held.start, held.end)
+            self.held = None
+            self.touch()
+            let_go_on(self.waiters)
 
     def end_of_input(self) -> object:
         """The node has ended its side."""
@@ -138,6 +155,7 @@ class NodeLink(Link):
         if not self.in_incoming:
             self.incoming.clear()
         self.outgoing.clear()
+        self.held = None
         self.silent_since = self.stuck_since = 0.0
         suffix = "; the command may have been executed" if was_ready else ""
         self.fail_all(f"{self.node.refusal()}{suffix}")
@@ -238,6 +256,11 @@ class NodeLink(Link):
             self.flow.hit(bound)
         self.break_off(f"sent what is no reply: {wrong}")
         return 0
+
+    def refused_us(self, why: str) -> None:
+        """The node does not let us in, which it is remembered for."""
+        self.node.login_refused = why
+        self.break_off(f"login refused: {why}")
 
     def break_off(self, why: str) -> None:
         """The node broke the protocol."""

@@ -529,10 +529,12 @@ class Link(Stream):
     DOWN: no connection, and none is being made: nothing is accepted.
     DIALING: being made: requests are kept in `outgoing`, and fail together if it fails.
     READY: frames go out as they come.
-    LOGIN: connected to a node that refused our last login, and not let in yet: nothing is accepted.
+    LOGIN: connected and not let in yet. To a node that refused our last login nothing is accepted; otherwise
+        whoever asks waits, if the protocol has it so (`NodeLink.log_in`).
 
         DOWN -> dialing() -> DIALING -> connected() -> READY -> lost() -> DOWN
                              DIALING -> lost() -> DOWN
+                             DIALING -> connected() -> LOGIN -> READY, or lost() -> DOWN
         DOWN -> dialing() -> DOWN -> connected() -> LOGIN -> READY, or lost() -> DOWN
 
     The last line is for a node that refuses our login: what was sent to it behind a login that fails may be
@@ -695,9 +697,11 @@ class Node:
                 del client.detours[self.index]
                 if not client.detours:
                     client.detours = None
-        if preferred.state == READY or (preferred.state == DIALING and preferred.has_of(client)):
+        if preferred.state == READY or (preferred.state != DOWN and preferred.has_of(client)):
             return preferred
-        for wanted in (READY, DIALING):
+        for wanted in (READY, DIALING, LOGIN):
+            if wanted == LOGIN and self.login_refused:
+                break
             if preferred.state == wanted:
                 return preferred
             for link in links:

@@ -234,7 +234,6 @@ class RedisLink(NodeLink):
         """Whether the node does not let us in, as these answers say; if so, the connection ends."""
         for beginning, why in answers:
             if reply.startswith(beginning):
-                self.node.login_refused = why
-                self.break_off(f"login refused: {why}")
+                self.refused_us(why)
                 return True
         return False

@@ -377,9 +377,13 @@ OTHER_VALUES = {
     "node_password": "'secret'",
     "node_password_file": None,
     "node_password_env": None,
+    "sasl_username": None,
+    "sasl_password": "'secret'",
     "password": "'secret'",
     "password_file": None,
     "password_env": None,
+    "sasl_file": None,
+    "sasl_users": None,
     "slowlog_slower_than": None,
     "ping_auto_eject": "true",
     "on_missing_node": "'error'",
@@ -418,7 +422,9 @@ def test_every_key_changes_while_clients_stay(
 
     (sentence,) = change.sentences()
     assert "secret" not in sentence
-    assert ("node_password" if key in ("redis_auth", "node_username") else key) in sentence
+    assert (
+        "node_password" if key in ("redis_auth", "sasl_password", "node_username") else key
+    ) in sentence
     (cluster,) = service._clusters
     assert getattr(cluster.config, key) != now
     assert getattr(cluster.flow.limits, key) != now

@@ -17,13 +17,13 @@ from overlord.wire.stream import Outbox
 class Bench:
     """A flow with two nodes, of which each link is a connection to a small memcached of its protocol."""
 
-    def __init__(self) -> None:
+    def __init__(self, **limits: object) -> None:
         self.outbox = Outbox()
         self.outbox.in_round = True
         ring = Ring([RingNode("one"), RingNode("two")], "modula", "fnv1a_32", b"{}")
         facts = text.MemcacheFacts()
         nodes = [("one", ""), ("two", "")]
-        self.flow = EitherFlow("test", self.outbox, ring, nodes, Limits(), facts, 0)
+        self.flow = EitherFlow("test", self.outbox, ring, nodes, Limits(**limits), facts, 0)
         facts.flow = self.flow
         self.wires: list[tuple[Wire, text.Memcached | binary.Memcached]] = []
         self.dialled: list[NodeLink] = []

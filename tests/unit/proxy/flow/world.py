@@ -61,6 +61,7 @@ class Limits:
     max_redirects: int = 5
     retry_delay: float = 0.025
     failover_retry_timeout: float = 20.0
+    sasl_users: tuple[str, ...] = ()
     max_inline: int = 65536
     max_args: int = 1 << 20
     max_arg_size: int = 512 << 20
