@@ -345,13 +345,14 @@ def test_scale_in_moves_what_a_smaller_cluster_does_not_allow():
 
 def test_bug_34_two_offers_of_a_host_are_one_host():
     """G18: upstream paired a host with itself, and used a port twice."""
-    share = Share(ANY_ROLE, 16 * CPU, 50 * GIB, PortSet(((31000, 31999),)))
-    again = evolve(share, ports=PortSet(((32000, 32999),)))
+    half = Share(ANY_ROLE, 2 * CPU, 2 * GIB, PortSet(((31000, 31999),)))
+    other_half = evolve(half, ports=PortSet(((32000, 32999),)))
+    whole = evolve(half, cpus=4 * CPU, memory=4 * GIB)
     offers = [
-        Offer("10.0.0.1", share),
-        Offer("10.0.0.1", again),
-        Offer("10.0.0.2", share),
-        Offer("10.0.0.3", share),
+        Offer("10.0.0.1", half),
+        Offer("10.0.0.1", other_half),
+        Offer("10.0.0.2", whole),
+        Offer("10.0.0.3", whole),
     ]
 
     plan, _ = created(hosts_of(offers), redis(), 6)
