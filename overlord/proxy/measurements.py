@@ -34,6 +34,8 @@ BOUNDS = (
     "pin_idle_timeout",
     "max_subscriptions",
     "subscription_move_timeout",
+    "max_redirects",
+    "failover_retry_timeout",
     "max_memory",
     "client_read_timeout",
     "client_first_request_timeout",

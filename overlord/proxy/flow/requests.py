@@ -441,7 +441,7 @@ class RedisClient(ProxiedClient):
         at: cython.Py_ssize_t = 1
         flow.serial += 1
         for index in range(split.count):
-            node = flow.nodes[flow.ring.node_of(p, args.start_of(at), args.end_of(at))]
+            node = flow.places[flow.ring.node_of(p, args.start_of(at), args.end_of(at))]
             if node.mark != flow.serial:
                 node.mark = flow.serial
                 node.part = len(nodes)
@@ -504,7 +504,7 @@ class RedisClient(ProxiedClient):
             if row.join is Join.ANY_OK:
                 return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
-                nodes = flow.nodes if row.name in WHOLE_CLUSTER else flow.live
+                nodes = flow.holders() if row.name in WHOLE_CLUSTER else flow.live
                 return self.ask_each(Split(int(row.join), 0), nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
@@ -565,7 +565,7 @@ class RedisClient(ProxiedClient):
         return Client.end_of_input(self)
 
     def _any_node(self) -> cython.int:
-        """The node for what any node can answer: always the same for this client while it is up."""
+        """The place of a node for what any node can answer: always the same for this client while it is up."""
         nodes: list = self.flow.live
         count: cython.Py_ssize_t = len(nodes)
         turn: cython.Py_ssize_t
@@ -573,9 +573,9 @@ class RedisClient(ProxiedClient):
         for turn in range(count):
             node = nodes[(self.number + turn) % count]
             if node.is_up():
-                return node.index
+                return self.flow.first_place + node.index
         node = nodes[self.number % count]
-        return node.index
+        return self.flow.first_place + node.index
 
     def _locally(self, argv: list) -> int:
         """Answer a command without a node."""
