@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 
 from overlord.config import CONNECTIONS, ClusterChange, ServerConfig
 from overlord.hashing import SLOTS, Ring
 from overlord.proxy.cluster import Cluster
+from overlord.proxy.flow.parts import Node
 from overlord.proxy.pool import Pool
 from overlord.proxy.pose import Posing
 from overlord.proxy.refresher import Refresher
 from overlord.topology import SlotMap, difference
+
+
+@frozen
+class Slots:
+    """How it is with the slots at one moment."""
+
+    served: int
+    """How many have a node."""
+    moving: int
+    """Of how many the keys are on two nodes."""
+    age: float | None
+    """Seconds since the slot map was learnt; None if it never was."""
+    trouble: str
+    """Why the last attempt to learn it failed; empty if it did not."""
 
 
 @define(eq=False)
@@ -93,7 +108,7 @@ class RedisCluster(Cluster):
         for node in came:
             for link in (*node.links, *node.links3):
                 self.open(link)
-        if came or gone:
+        if came or gone or any(self.flow.channels.topics):
             self._rehome_channels()
 
     def _masters(self, slot_map: SlotMap) -> tuple[list[ServerConfig], list[int]]:
@@ -140,6 +155,21 @@ class RedisCluster(Cluster):
         """The part of the slots that each node has."""
         counts = Counter(self.flow.places[:SLOTS])
         return [counts[node] / SLOTS for node in self.flow.nodes]
+
+    def slots(self) -> Slots:
+        """How it is with the slots."""
+        flow: Any = self.flow
+        learnt = self.refresher.learnt_at
+        return Slots(
+            SLOTS - self.flow.places[:SLOTS].count(flow.nobody),
+            len(flow.moving),
+            None if learnt is None else self.reactor.seconds() - learnt,
+            self.refresher.trouble,
+        )
+
+    def slots_of(self, node: Node) -> int:
+        """How many slots a node has."""
+        return self.flow.places[:SLOTS].count(node)
 
     def begin_change(self, change: ClusterChange, ring: Ring | None) -> Deferred[None]:
         """Serve as this configuration says from now on."""

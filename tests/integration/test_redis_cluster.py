@@ -194,6 +194,43 @@ def test_no_seed_at_the_start_is_said_at_once(
             seed.dispose()
 
 
+def test_messages_come_once_whoever_publishes(proxy: OverlordProxy, cluster: RedisCluster) -> None:
+    """The nodes tell each other, so listening at one of them is enough."""
+    with proxy.client() as listener, proxy.client() as speaker:
+        for words in (("SUBSCRIBE", "news"), ("PSUBSCRIBE", "n*s"), ("SSUBSCRIBE", "shard")):
+            listener.send(encode(*words))
+            assert isinstance(listener.read(), list)
+        assert speaker.call("PUBLISH", "news", "1") in (1, 2)
+        assert call(cluster.masters[0], "PUBLISH", "news", "2") in (0, 1, 2)
+        got = sorted(str(listener.read()) for _ in range(4))
+        wanted: list[object] = []
+        for text in (b"1", b"2"):
+            wanted += [[b"message", b"news", text], [b"pmessage", b"n*s", b"news", text]]
+        assert got == sorted(map(str, wanted))
+        assert speaker.call("SPUBLISH", "shard", "3") == 1
+        assert listener.read() == [b"smessage", b"shard", b"3"]
+        assert listener.silent()
+
+
+def test_the_numbers_say_what_was_followed(proxy: OverlordProxy, cluster: RedisCluster) -> None:
+    """MOVED, refreshes, and how old the map is."""
+    source = master_of(cluster, "{n}")
+    target = next(each for each in cluster.masters if each is not source)
+    slot = slot_of(b"n")
+    with proxy.client() as client:
+        client.call("SET", "n", 1)
+        before = proxy.metrics()
+        cluster.move_slot(slot, source, target)
+        assert client.call("GET", "n") == b"1"
+        numbers = proxy.metrics()
+        assert numbers['overlord_proxy_slots_served{cluster="t"}'] == 16384
+        assert numbers['overlord_proxy_slot_map_age_seconds{cluster="t"}'] < 11
+        refreshes = 'overlord_proxy_slot_map_refreshes_total{cluster="t"}'
+        wait_for(lambda: proxy.metrics()[refreshes] > before[refreshes], "the map is asked for")
+        client.call("DEL", "n")
+    cluster.move_slot(slot, target, source)
+
+
 class Writers:
     """Clients that write numbers under keys of their own, and know what must be there."""
 

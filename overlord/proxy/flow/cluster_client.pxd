@@ -12,6 +12,7 @@ cdef class Repeat:
     cdef int hops
     cdef object redirect
     cdef str asked
+    cdef Node node
     cdef long long refreshes
     cdef bint is_parked
     cdef bint overtaken
@@ -41,6 +42,7 @@ cdef class ClusterClient(RedisClient):
     cdef bint _is_late(self) noexcept
     cdef bint _tried(self, Repeat repeat) except *
     cdef bint _sent(self, Repeat repeat, Node node, bint is_ask) except *
+    cdef bint _would_overtake(self, Repeat repeat, Node node) noexcept
     cdef int _finish(self, Repeat repeat) except -1
     cdef int answered(self, Pending pending) except -1
     cdef bint _broken_up(self, Repeat repeat) except *

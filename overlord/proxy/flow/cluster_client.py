@@ -90,10 +90,14 @@ class Repeat:
         hops: how often it has been sent again because of what a node said.
         redirect: where to go, while that is not known yet: its node is not in the slot map.
         asked: the label of the node that said so.
+        node: where it was sent last; None before it was sent again.
         refreshes: how often the slot map had been asked for when it was parked.
         is_parked: it is not on its way to a node.
         overtaken: one that was sent behind it is carried out: it must not be sent again.
     """
+
+    if not cython.compiled:
+        node: Node | None
 
     def __init__(self, pending: Pending) -> None:
         self.pending = pending
@@ -102,6 +106,7 @@ class Repeat:
         self.hops = 0
         self.redirect: Redirect | None = None
         self.asked = ""
+        self.node = None
         self.refreshes = 0
         self.is_parked = False
         self.overtaken = False
@@ -214,7 +219,7 @@ class ClusterClient(RedisClient):
         places: list = [first]
         is_one: cython.bint = True
         at = 1 + step
-        for index in range(1, count):
+        for _ in range(1, count):
             place = ring.node_of(p, args.start_of(at), args.end_of(at))
             places.append(place)
             is_one = is_one and place == first
@@ -416,7 +421,7 @@ class ClusterClient(RedisClient):
         return Repeat(pending)
 
     def _note(self, repeat: Repeat) -> cython.int:
-        """This request is being repeated, and nothing more is taken up."""
+        """A request is being repeated, and nothing more is taken up."""
         self.waits |= SETTLING
         if self.repeats is None:
             self.repeats = []
@@ -496,6 +501,8 @@ class ClusterClient(RedisClient):
         link: Link = node.link_for(self)
         pending: Pending = repeat.pending
         asking: Pending
+        if self._would_overtake(repeat, node):
+            return False
         if link is None or link.outgoing.size() > self.flow.node_max_unsent:
             return False
         link.outgoing.reserve(len(ASKING) + len(pending.frame))
@@ -507,8 +514,21 @@ class ClusterClient(RedisClient):
             repeat.is_parked = False
             self.parked.remove(repeat)
         self.slots.repeats += 1
+        repeat.node = node
         self._put_on(link, pending)
         return True
+
+    def _would_overtake(self, repeat: Repeat, node: Node) -> cython.bint:
+        """Whether an earlier request for the same slot waits, or is on its way to another node."""
+        earlier: Repeat
+        for earlier in self.repeats:
+            if earlier is repeat:
+                break
+            if earlier.pending.place == repeat.pending.place and (
+                earlier.is_parked or earlier.node is not node
+            ):
+                return True
+        return False
 
     def _finish(self, repeat: Repeat) -> cython.int:
         """Answer a request that is not sent again."""

@@ -17,6 +17,7 @@ import cython
 
 from overlord.hashing import SLOTS
 from overlord.proxy.flow.redis_flow import RedisFlow
+from overlord.proxy.flow.slot_channels import SlotChannels
 
 if cython.compiled:
     from cython.cimports.overlord.hashing.ring import Ring
@@ -34,6 +35,8 @@ else:
     from overlord.proxy.flow.parts import SETTLING, YES, Client, Link, Node, Pending
     from overlord.wire.stream import Outbox
 
+SHARD = 2
+"""A shard channel, as in `listening.py`, which stands on what stands on this."""
 NOT_SERVED = "CLUSTERDOWN Hash slot not served"
 NO_CROSS_SLOT = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
 
@@ -98,6 +101,7 @@ class SlotFlow(RedisFlow):
         self.moved = self.asked = self.repeats = self.disbelieved = 0
         RedisFlow.__init__(self, name, outbox, ring, addresses, limits, facts, max_memory)
         self.first_place = SLOTS
+        self.channels = SlotChannels(self)
 
     def take_limits(self, limits: Any) -> None:
         """These bounds, commands and passwords hold from now on."""
@@ -182,7 +186,14 @@ class SlotFlow(RedisFlow):
                     client.waits |= SETTLING
                 pending = pending.next_in_link
         self.pins.rehome()
+        if self.channels.topics[SHARD]:
+            self.channels.rehome()
         return 0
+
+    def slot_moved(self, slot: int, node: Node) -> None:
+        """A node has said, to a question of our own, that a slot belongs to another one."""
+        self.correct(slot, node)
+        self.wish_for_map("a slot has moved")
 
     # What has to wait.
 

@@ -30,6 +30,7 @@ from overlord.wire.resp import arguments
 from overlord.wire.stream import Outbox
 
 LABELS = ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1")
+WRITES = (b"SET", b"MSET", b"DEL", b"UNLINK", b"EVAL")
 STEP = 0.01
 """Seconds that each round takes."""
 
@@ -83,6 +84,7 @@ class ClusterWorld(World):
         self.clock = 0.0
         self.alarm = False
         self.wishes: list[str] = []
+        self.written: set[bytes] = set()
         self.outbox = Outbox()
         self.outbox.failed = self._failed
         self.outbox.in_round = True
@@ -147,7 +149,10 @@ class ClusterWorld(World):
 
         If it got the slot back now, it would execute them, though what was asked before is on its way elsewhere.
         """
-        return any(
+        on_the_way = any(
+            link.node.label == label and len(link.outgoing) for link in self.all_links()
+        )
+        return on_the_way or any(
             slot_of(key) == slot
             for conn in self.conns()
             if conn.link.node.label == label
@@ -174,7 +179,17 @@ class ClusterWorld(World):
                 return f"-MOVED {slot} {owner}\r\n".encode()
             elif target is not None and self.has_moved(keys[0]):
                 return f"-ASK {slot} {target}\r\n".encode()
+        if args[0] in WRITES:
+            assert not self.written & set(keys), f"{args!r} was done twice"
+            self.written.update(keys)
         return self.servers[0].execute(args, protocol)
+
+    def check_order(self) -> None:
+        """As ever; of what was read twice, because the first reply was lost, the second time counts."""
+        executed = self.servers[0].executed
+        last = {key: place for place, key in enumerate(executed)}
+        executed[:] = [key for place, key in enumerate(executed) if last[key] == place]
+        super().check_order()
 
     def has_moved(self, key: bytes) -> bool:
         """Of a slot on its way, whether the key has arrived: those of half the customers have."""
