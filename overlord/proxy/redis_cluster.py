@@ -14,6 +14,7 @@ from overlord.hashing import SLOTS, Ring
 from overlord.proxy.cluster import Cluster
 from overlord.proxy.flow.parts import Node
 from overlord.proxy.pool import Pool
+from overlord.proxy.pose import Posing
 from overlord.proxy.refresher import Refresher
 from overlord.topology import SlotMap, difference
 
@@ -39,6 +40,8 @@ class RedisCluster(Cluster):
     slot_map: SlotMap | None = field(default=None, init=False)
     """The last one that was learnt."""
     refresher: Refresher = field(init=False)
+    posing: Posing = field(init=False)
+    """What clients are shown of a cluster."""
     _alarm: IDelayedCall | None = field(default=None, init=False)
     _is_stale: bool = field(default=False, init=False)
     """The connections to all nodes are to be made anew."""
@@ -54,6 +57,12 @@ class RedisCluster(Cluster):
             lambda: flow.map_was_asked_for(self.reactor.seconds()),
             self.reactor,
         )
+        self.posing = Posing(
+            self.config,
+            lambda host, port, timeout: self._endpoint(ServerConfig(host, port), timeout),
+            self.reactor,
+        )
+        flow.facts.pose_of = self.posing.pose_of
         flow.want_map = self.refresher.poke
         flow.set_alarm = self._set_alarm
         self.flow.node_failed = lambda node: self.refresher.poke("a node is lost")
@@ -72,10 +81,12 @@ class RedisCluster(Cluster):
     def dial(self) -> None:
         """Begin to learn who the nodes are, and to connect to them."""
         self.refresher.start()
+        self.posing.start()
 
     async def dial_in_turns(self) -> None:
         """The same: as many nodes as there may be, they are met one after the other."""
         self.refresher.start()
+        self.posing.start()
 
     def take_map(self, slot_map: SlotMap) -> None:
         """The nodes have said that this is their slot map."""
@@ -167,6 +178,7 @@ class RedisCluster(Cluster):
         )
         self._take_config(change.new)
         self.refresher.config = change.new
+        self.posing.take(change.new)
         return succeed(None)
 
     async def finish_change(self) -> None:
@@ -178,6 +190,7 @@ class RedisCluster(Cluster):
     async def close_nodes(self) -> None:
         """Close all connections to nodes, and dial no more."""
         self.refresher.stop()
+        self.posing.stop()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

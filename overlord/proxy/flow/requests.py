@@ -23,6 +23,7 @@ from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
+from overlord.proxy.flow.local_cluster import slot_asked
 from overlord.proxy.flow.pinned import Pinned
 from overlord.proxy.flow.session import Session
 from overlord.proxy.flow.stranger import HTTP_WORDS, Stranger
@@ -500,6 +501,12 @@ class RedisClient(ProxiedClient):
                 self.last_row = dialect.table.places[row.name]
                 if self.in_flight > 0 and row.name in AFTER_REPLIES:
                     return 0
+                if row.name == b"CLUSTER" and flow.facts.poses:
+                    slot = slot_asked(argv)
+                    if slot is not None:
+                        # Where clients are shown a cluster, slots are the places of the ring.
+                        flow.requests += 1
+                        return self.forward(slot, class_of(row), p, start, end)
                 return self._locally([row.name.partition(b"|")[0], *argv[1:]])
             if row.kind == Kind.SCAN:
                 return self._scan(argv)
