@@ -16,7 +16,14 @@ Whoever reads tables of other kinds has the types of values and the words for mi
 from overlord.config.address import MAX_PORT, Address, TcpAddress, UnixAddress, stat_address
 from overlord.config.cluster import ClusterConfig, problems
 from overlord.config.describe import described
-from overlord.config.difference import ClusterChange, Difference, Moves, difference, moves
+from overlord.config.difference import (
+    CONNECTIONS,
+    ClusterChange,
+    Difference,
+    Moves,
+    difference,
+    moves,
+)
 from overlord.config.load import (
     Loaded,
     check_together,
@@ -41,6 +48,7 @@ from overlord.config.units import (
 )
 
 __all__ = [
+    "CONNECTIONS",
     "GIB",
     "MAX_PORT",
     "MAX_WEIGHT",

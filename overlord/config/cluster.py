@@ -44,9 +44,6 @@ HashMethod = Literal[
     "jenkins",
 ]
 
-SERVED = ("redis", "memcache", "memcache_binary", "memcache_auto")
-"""The values of `cache_type` that this version serves."""
-
 
 @frozen(kw_only=True)
 class ClusterConfig:
@@ -58,8 +55,8 @@ class ClusterConfig:
     cache_type: Literal["redis", "memcache", "memcache_binary", "memcache_auto", "redis_cluster"]
     """
     The protocol of clients and nodes. `memcache` is the text protocol of memcached with its meta
-    commands, `memcache_binary` its binary protocol, `memcache_auto` both on one port. `redis_cluster` is
-    known, and refused by this version.
+    commands, `memcache_binary` its binary protocol, `memcache_auto` both on one port. With
+    `redis_cluster` the nodes are a Redis Cluster, and clients use it as if it were one Redis.
     """
 
     listen_proto: Literal["tcp", "unix"] = "tcp"
@@ -78,7 +75,8 @@ class ClusterConfig:
     `/path/of/socket:weight` (also `unix:/path...`), and behind a blank an alias, for all nodes or
     for none. The weight, 1 to 1000000, is the node's share of the keys. The ring is made of
     aliases, or else of addresses as they are written here; a node with an alias can move to another
-    address and keeps its keys.
+    address and keeps its keys. For a `redis_cluster` these are the nodes that are asked for all others
+    (seeds), and weights and aliases mean nothing and may be left out.
     """
 
     hash_method: HashMethod = "fnv1a_64"
@@ -367,6 +365,44 @@ class ClusterConfig:
     it answers again. Longer than `announce_interval`. A number is milliseconds.
     """
 
+    refresh_interval: Duration = Seconds(10.0)
+    """
+    How often the nodes of a `redis_cluster` are asked for its slot map when nothing happens. It is asked
+    for at once when a slot has moved, a node is lost, or none can be asked. A number is milliseconds.
+    """
+
+    min_refresh_interval: Duration = Seconds(0.5)
+    """
+    The shortest time between two attempts to learn the slot map, whatever happens. After a failover the
+    new master is used this much later at most. A number is milliseconds.
+    """
+
+    refresh_nodes: Annotated[int, Between(1, 100)] = 3
+    """
+    How many nodes are asked for the slot map each time. They learn of changes one after the other; of
+    what they say, the newest counts.
+    """
+
+    max_redirects: Annotated[int, Between(1, 100)] = 5
+    """
+    How often one request of a `redis_cluster` is sent again because of MOVED, ASK or TRYAGAIN. Then the
+    client gets the node's answer.
+    """
+
+    failover_retry_timeout: Duration = Seconds(20.0)
+    """
+    How long requests to a `redis_cluster` are sent again whose node is lost, or says LOADING or
+    CLUSTERDOWN, so that a failover is a delay and no error; a little more than the nodes'
+    `cluster-node-timeout`, which is 15 s by default. What may have been carried out is not sent again, but
+    for reads. A number is milliseconds.
+    """
+
+    retry_delay: Duration = Seconds(0.025)
+    """
+    How long to wait before the first of these attempts. The wait doubles up to eight times that. A number
+    is milliseconds.
+    """
+
     greet_nodes: bool = True
     """
     Whether each connection to a node begins with a `PING` of our own, before any client's request. A
@@ -620,9 +656,6 @@ def remarks(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
 
 
 def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
-    if cluster.cache_type not in SERVED:
-        what = f"must not be {cluster.cache_type!r}, which is not served by this version"
-        yield Problem(f"{where}.cache_type", what)
     try:
         own_address = str(cluster.listen)
     except ValueError as error:
@@ -635,6 +668,19 @@ def _own_problems(cluster: ClusterConfig, where: str) -> Iterator[Problem]:
     seeds = cluster.cache_type == "redis_cluster"
     yield from server_problems(cluster.servers, seeds=seeds, where=f"{where}.servers")
     yield from _announce_problems(cluster, where)
+    if seeds:
+        for index, server in enumerate(cluster.servers):
+            if server is not None and server.path:
+                what = f"must be 'host:port', for nodes of a Redis Cluster, not {server.path!r}"
+                yield Problem(f"{where}.servers[{index}]", what)
+    if cluster.min_refresh_interval > cluster.refresh_interval:
+        shortest, usual = map(
+            shown_duration, (cluster.min_refresh_interval, cluster.refresh_interval)
+        )
+        yield Problem(
+            f"{where}.min_refresh_interval",
+            f"must be at most refresh_interval ({usual}), not {shortest}",
+        )
     needed = len(cluster.password.encode(errors="surrogateescape"))
     if cluster.sasl_users:
         needed = MAX_LOGIN

@@ -39,7 +39,9 @@ class ClusterChange:
 
     @property
     def has_other_ring(self) -> bool:
-        """Whether keys may belong to other nodes."""
+        """Whether keys may belong to other nodes, because the configuration says so."""
+        if self.new.cache_type == "redis_cluster":
+            return False  # that is for the nodes to say
         return _ring(self.old) != _ring(self.new)
 
     @property

@@ -6,13 +6,14 @@ Hashing: key in, number or node index out. Pure; tables and vectors cite where t
     nodes, weights -- points --> where each node stands on the ring
 
 Everything comes in two forms, overlord's and twemproxy's (`compat`), so that keys written through either
-program are found again. Compiled modules cimport `keyhash` and `ring`; all others import from here.
+program are found again. Compiled modules cimport `keyhash`, `ring` and `slot_ring`; all others import from here.
 """
 
 from overlord.hashing.keyhash import HASH_METHODS, Compat, key_hash, method_number
 from overlord.hashing.moved import moved_share
 from overlord.hashing.points import Distribution, RingNode
 from overlord.hashing.ring import Ring
+from overlord.hashing.slot_ring import SlotRing
 from overlord.hashing.slots import SLOTS, slot_of
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Distribution",
     "Ring",
     "RingNode",
+    "SlotRing",
     "key_hash",
     "method_number",
     "moved_share",

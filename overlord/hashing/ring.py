@@ -34,7 +34,6 @@ CRC32_SPACE = 2**15
 """How many hashes there are of "crc32": twemproxy and overlord keep 15 bits of it."""
 
 
-@cython.final
 @cython.cclass
 class Ring:
     """

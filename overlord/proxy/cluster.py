@@ -12,9 +12,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from overlord.config import ClusterChange, ClusterConfig, ServerConfig
-from overlord.hashing import Ring, RingNode
+from overlord.hashing import Ring, RingNode, SlotRing
 from overlord.net.carriage import Carriage
 from overlord.proxy.facts import ClusterFacts
+from overlord.proxy.flow.cluster_flow import ClusterFlow
 from overlord.proxy.flow.listening import ListenLink
 from overlord.proxy.flow.memcache_binary_flow import BinaryFlow, EitherFlow
 from overlord.proxy.flow.memcache_flow import MemcacheFlow
@@ -51,6 +52,7 @@ having all of them tell.
 PROTOCOLS: Mapping[str, tuple[type[ClusterFacts], type[RingFlow]]] = MappingProxyType(
     {
         "redis": (ClusterFacts, RedisFlow),
+        "redis_cluster": (ClusterFacts, ClusterFlow),
         "memcache": (MemcacheFacts, MemcacheFlow),
         "memcache_auto": (MemcacheFacts, EitherFlow),
         "memcache_binary": (MemcacheFacts, BinaryFlow),
@@ -60,7 +62,9 @@ PROTOCOLS: Mapping[str, tuple[type[ClusterFacts], type[RingFlow]]] = MappingProx
 
 
 def ring_of(config: ClusterConfig) -> Ring:
-    """Which node a key of this cluster belongs to."""
+    """Which node, or slot, a key of this cluster belongs to."""
+    if config.cache_type == "redis_cluster":
+        return SlotRing()
     return Ring(
         [
             RingNode(server.alias, server.path or server.host, server.port, server.weight)
@@ -107,6 +111,8 @@ def flow_of(
 
 
 def _addresses(config: ClusterConfig) -> list[tuple[str, str]]:
+    if config.cache_type == "redis_cluster":
+        return []  # who they are is for the nodes to say
     return [(server.label, server.address) for server in config.servers]
 
 
@@ -142,7 +148,7 @@ class Cluster:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        for node, server in zip(self.flow.nodes, self.config.servers, strict=True):
+        for node, server in zip(self.flow.nodes, self.config.servers, strict=False):
             self.pools[node] = self._new_pool(server)
         self.flow.dial = self.open
         self.flow.pins.dial = self.open_once
@@ -280,16 +286,8 @@ class Cluster:
         Fires when what clients listen to is confirmed where it will have its place, or cannot be, or after
         `subscription_move_timeout`. `finish_change` is to follow.
         """
-        config = self.config = change.new
-        facts: Any = self.flow.facts
-        facts.password_digest = digest_of(config.password)
-        facts.tcp_port = getattr(config.listen, "port", 0)
-        facts.max_command_names = config.max_command_names
-        facts.max_client_name = config.max_client_name
-        self.flow.change_limits(config)
-        self.factory.admission.limit = config.max_connections
-        for pool in self.pools.values():
-            pool.cluster = config
+        config = change.new
+        self._take_config(config)
         self.health.stop()
         nodes: list[Node] = self.flow.nodes
         if change.has_other_nodes:
@@ -301,6 +299,19 @@ class Cluster:
         }
         self._plan = _Plan(change, nodes, pools, self.health.next(config, ring))
         return self._prepare(nodes, self._plan.health.ring)
+
+    def _take_config(self, config: ClusterConfig) -> None:
+        """Serve as this configuration says, but for the nodes."""
+        self.config = config
+        facts: Any = self.flow.facts
+        facts.password_digest = digest_of(config.password)
+        facts.tcp_port = getattr(config.listen, "port", 0)
+        facts.max_command_names = config.max_command_names
+        facts.max_client_name = config.max_client_name
+        self.flow.change_limits(config)
+        self.factory.admission.limit = config.max_connections
+        for pool in self.pools.values():
+            pool.cluster = config
 
     def _prepare(self, nodes: Sequence[Node], ring: Ring) -> Deferred[None]:
         """Have subscriptions confirmed for another ring; fires when that has been tried."""
@@ -338,21 +349,29 @@ class Cluster:
         """Have other nodes; give the links that are to be opened."""
         came, gone = self.flow.change_nodes(ring, plan.nodes)
         now = self.reactor.seconds()
-        for node in gone:
-            pool = self.pools.pop(node)
-            pool.is_retired = True
-            self.retired.append(RetiredNode(node, pool, now))
+        self._retire(gone, now)
         for node, server in zip(plan.nodes, plan.change.new.servers, strict=True):
             if node in plan.pools:
                 self.pools[node] = plan.pools[node]
             else:
                 self.pools[node].server = server
+        self._rehome_channels()
+        return [link for node in came for link in (*node.links, *node.links3)]
+
+    def _retire(self, nodes: Sequence[Node], now: float) -> None:
+        """Ask these nodes for nothing more, and close them when they have answered all."""
+        for node in nodes:
+            pool = self.pools.pop(node)
+            pool.is_retired = True
+            self.retired.append(RetiredNode(node, pool, now))
+
+    def _rehome_channels(self) -> None:
+        """What clients listen to has its places at the nodes of now."""
         for each in self.retired:
             for node, pool in self.pools.items():
                 if self.flow.channels.hand_over(each.node, node):
                     pool.listen_on(each.pool)
         self.flow.channels.rehome()
-        return [link for node in came for link in (*node.links, *node.links3)]
 
     def sweep(self, now: float, drain_timeout: float, closings: int) -> int:
         """

@@ -45,7 +45,7 @@ def command_problems(clusters: Loaded[tuple[ClusterConfig, ...]]) -> list[str]:
 
 
 def _mistakes(config: ClusterConfig) -> Iterator[tuple[str, str]]:
-    if config.cache_type == "redis":
+    if config.cache_type in ("redis", "redis_cluster"):
         yield from mistakes(config.deny_commands, config.allow_commands, config.rename_commands)
         return
     for name in config.deny_commands:

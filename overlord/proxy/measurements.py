@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from overlord.net.carriage import Carriage
 from overlord.proxy.cluster import Cluster
@@ -11,6 +12,7 @@ from overlord.proxy.flow.command_class import LABELS, CommandClass
 from overlord.proxy.flow.latencies import BOUNDS as LATENCY_BOUNDS, Latencies
 from overlord.proxy.flow.parts import Flow, Node
 from overlord.proxy.overview import is_ready
+from overlord.proxy.redis_cluster import RedisCluster
 from overlord.telemetry.metrics import Buckets, Measurement
 from overlord.wire.buffer import held_bytes
 
@@ -34,6 +36,8 @@ BOUNDS = (
     "pin_idle_timeout",
     "max_subscriptions",
     "subscription_move_timeout",
+    "max_redirects",
+    "failover_retry_timeout",
     "max_memory",
     "client_read_timeout",
     "client_first_request_timeout",
@@ -103,6 +107,8 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         ("client_sent_bytes", sent, "Bytes sent to clients."),
     ):
         yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
+    if isinstance(cluster, RedisCluster):
+        yield from _slot_map(cluster, labels)
     for name, value, text in (
         ("conns", len(flow.clients), "Clients that are connected."),
         (
@@ -160,6 +166,31 @@ def measured_cluster(cluster: Cluster) -> Iterable[Measurement]:
         at = {**labels, "node": node.label}
         yield from _measured_node(flow, node, at, *more)
         yield from _standing(cluster, node, at)
+
+
+def _slot_map(cluster: RedisCluster, labels: Mapping[str, str]) -> Iterable[Measurement]:
+    """What is known of a Redis Cluster, and what became of requests that its nodes did not carry out."""
+    flow: Any = cluster.flow
+    slots = cluster.slots()
+    for name, value, text in (
+        ("moved", flow.moved, "Redirects that were followed because a slot has moved."),
+        ("ask", flow.asked, "Redirects that were followed because a key has moved."),
+        ("repeats", flow.repeats, "Requests and parts of requests that were sent again."),
+        ("disbelieved_redirects", flow.disbelieved, "Redirects that could not be true."),
+        ("slot_map_refreshes", cluster.refresher.attempts, "Attempts to learn the slot map."),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "counter", text)
+    for name, value, text in (
+        ("parked_clients", len(flow.parked), "Clients of whom a request waits to be sent again."),
+        ("slots_served", slots.served, "Slots that a node has."),
+        ("slots_moving", slots.moving, "Slots of which keys are on two nodes."),
+    ):
+        yield Measurement(f"overlord_proxy_{name}", labels, value, "gauge", text)
+    if slots.age is not None:
+        text = "Seconds since the slot map was learnt."
+        yield Measurement(
+            "overlord_proxy_slot_map_age_seconds", labels, round(slots.age, 3), "gauge", text
+        )
 
 
 def _standing(cluster: Cluster, node: Node, labels: Mapping[str, str]) -> Iterable[Measurement]:

@@ -17,6 +17,7 @@ from overlord import __version__
 from overlord.proxy.cluster import Cluster
 from overlord.proxy.flow.parts import Node
 from overlord.proxy.node_state import NodeState
+from overlord.proxy.redis_cluster import RedisCluster
 from overlord.telemetry.metrics import Breathe
 
 VERSION = 1
@@ -67,6 +68,11 @@ class Overview:
             if count % SLICES == 0:
                 await breathe()
         in_flight, unsent, _, _ = flow.queues()
+        of_slots: dict[str, Any] = {}
+        if isinstance(cluster, RedisCluster):
+            of_slots["slots"] = _slots(cluster)
+            for node, shown in zip(flow.nodes, nodes, strict=False):
+                shown["slots"] = cluster.slots_of(node)
         return {
             "name": config.name,
             "listen": str(config.listen),
@@ -80,6 +86,7 @@ class Overview:
             "errors": flow.errors,
             "in_flight": in_flight,
             "unsent_bytes": unsent,
+            **of_slots,
             "nodes": nodes,
         }
 
@@ -87,6 +94,22 @@ class Overview:
 def is_ready(cluster: Cluster) -> bool:
     """Whether requests can be sent to one of its nodes."""
     return any(cluster.is_usable(node) for node in cluster.flow.nodes)
+
+
+def _slots(cluster: RedisCluster) -> dict[str, Any]:
+    flow: Any = cluster.flow
+    slots = cluster.slots()
+    return {
+        "served": slots.served,
+        "moving": slots.moving,
+        "map_age_seconds": None if slots.age is None else round(slots.age, 3),
+        "trouble": slots.trouble,
+        "refreshes": cluster.refresher.attempts,
+        "moved": flow.moved,
+        "ask": flow.asked,
+        "repeats": flow.repeats,
+        "parked_clients": len(flow.parked),
+    }
 
 
 def _troubles(cluster: Cluster) -> Iterable[str]:

@@ -25,6 +25,7 @@ from overlord.proxy.listener import Listener
 from overlord.proxy.measurements import measured_cluster, measured_process
 from overlord.proxy.memory import MemoryWatch, memory_trimmer
 from overlord.proxy.overview import Overview
+from overlord.proxy.redis_cluster import RedisCluster
 from overlord.telemetry.metrics import Measurement
 from overlord.wire.buffer import held_bytes
 from overlord.wire.stream import Outbox
@@ -136,7 +137,8 @@ class ProxyService(Service):
         flow = flow_of(config, self._outbox, admission, self._proxy.max_memory, ring)
         flow.facts.client_timeout = self._proxy.read_timeout
         factory = ClientConnFactory(flow, self._carriage, admission, self._numbers.__next__)
-        return Cluster(config, flow, factory, self._carriage, self._reactor)
+        kind = RedisCluster if config.cache_type == "redis_cluster" else Cluster
+        return kind(config, flow, factory, self._carriage, self._reactor)
 
     def listen(self, cluster: Cluster, config: ClusterConfig | None = None) -> Listener:
         """

@@ -23,9 +23,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from integration.client import Address, Client, Incomplete, Status, encode, parse_reply, spread
+from integration.client import (
+    Address,
+    Argument,
+    Client,
+    Error,
+    Incomplete,
+    Status,
+    encode,
+    parse_reply,
+    spread,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 20.0
@@ -382,6 +392,123 @@ class RedisServer(Program):
         return logged_in(super().client(timeout), self.password)
 
 
+class RedisCluster:
+    """
+    A Redis Cluster of real servers: masters that share the slots evenly, each with so many replicas.
+
+    The servers are in `masters` and `replicas`, as they were at the beginning.
+    """
+
+    def __init__(
+        self, masters: int = 3, replicas: int = 0, version: str = "7.0", **settings: str | int
+    ) -> None:
+        shared: dict[str, str | int] = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": 1000,
+            "cluster-config-file": "nodes.conf",
+            "cluster-replica-validity-factor": 0,
+            "repl-diskless-sync-delay": 0,
+        } | settings
+        count = masters * (1 + replicas)
+        made = [
+            RedisServer(version, **{**shared, "cluster-port": free_port()}) for _ in range(count)
+        ]
+        self.masters, self.replicas = made[:masters], made[masters:]
+
+    @property
+    def servers(self) -> list[RedisServer]:
+        """All of them."""
+        return [*self.masters, *self.replicas]
+
+    def start(self) -> Self:
+        """Start the servers and make a cluster of them; returns when all agree."""
+        for server in self.servers:
+            server.launch()
+        for server in self.servers:
+            wait_for(server.is_ready, f"{server.port} serves", START_TIMEOUT)
+        size = 16384 // len(self.masters)
+        for number, server in enumerate(self.masters):
+            first = number * size
+            last = 16383 if server is self.masters[-1] else first + size - 1
+            call(server, "CLUSTER", "ADDSLOTSRANGE", first, last)
+            call(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        self.meet(self.servers[1:])
+        for number, server in enumerate(self.replicas):
+            master = call(self.masters[number % len(self.masters)], "CLUSTER", "MYID")
+            call(server, "CLUSTER", "REPLICATE", master)
+        wait_for(self.is_whole, "all slots are served", START_TIMEOUT)
+        for server in self.replicas:
+            wait_for(
+                lambda server=server: b"master_link_status:up" in call(server, "INFO"),  # type: ignore[misc]
+                "replicas have their masters' data",
+                START_TIMEOUT,
+            )
+        return self
+
+    def meet(self, servers: Sequence[RedisServer]) -> None:
+        """Have these servers join, and wait until all know all."""
+        first = self.masters[0]
+        for server in servers:
+            bus = server.settings["cluster-port"]
+            call(first, "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        names = {call(each, "CLUSTER", "MYID") for each in {*self.servers, *servers}}
+
+        def know_all() -> bool:
+            return all(
+                names <= {line.split()[0] for line in call(each, "CLUSTER", "NODES").splitlines()}
+                for each in {*self.servers, *servers}
+            )
+
+        wait_for(know_all, "the nodes know each other", START_TIMEOUT)
+
+    def is_whole(self) -> bool:
+        """Whether every server that runs says that the cluster is in order."""
+        return all(
+            b"cluster_state:ok" in call(each, "CLUSTER", "INFO")
+            for each in self.servers
+            if each.is_running()
+        )
+
+    def move_slot(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Move one slot with its keys, as `redis-cli --cluster reshard` does."""
+        self.begin_move(slot, source, target)
+        while keys := call(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
+            self.move_keys(keys, source, target)
+        self.end_move(slot, source, target)
+
+    def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """From now on keys of a slot can be moved."""
+        call(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", call(source, "CLUSTER", "MYID"))
+        call(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", call(target, "CLUSTER", "MYID"))
+
+    def move_keys(
+        self, keys: Sequence[bytes | str], source: RedisServer, target: RedisServer
+    ) -> None:
+        """Move these keys."""
+        call(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """The slot belongs to its new node, and all masters know."""
+        owner = call(target, "CLUSTER", "MYID")
+        others = [each for each in self.masters if each not in (source, target)]
+        for server in (target, source, *others):
+            if server.is_running():
+                call(server, "CLUSTER", "SETSLOT", slot, "NODE", owner)
+
+    def dispose(self) -> None:
+        for server in self.servers:
+            server.dispose()
+
+
+def call(server: RedisServer, *words: Argument) -> Any:
+    """What a server answers, over a connection for this one question; an error fails the test."""
+    with server.client() as client:
+        reply = client.call(*words)
+    if isinstance(reply, Error):
+        raise ProgramFailed(f"{words[:3]} on port {server.port}: {reply.text.decode()}")
+    return reply
+
+
 def logged_in(client: Client, password: str) -> Client:
     """The same client, after it has said its password, if there is one."""
     if password:
@@ -712,9 +839,11 @@ __all__ = [
     "OverlordProxy",
     "Program",
     "ProgramFailed",
+    "RedisCluster",
     "RedisServer",
     "Request",
     "ScriptedNode",
+    "call",
     "encode",
     "free_port",
     "key_on",

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 from integration.client import Status, spread
-from integration.programs import ROOT, OverlordProxy, RedisServer
+from integration.programs import ROOT, OverlordProxy, RedisCluster, RedisServer, wait_for
 
 OK = Status(b"OK")
-EXAMPLES = sorted({path.name for path in (ROOT / "conf").glob("*.toml")} - {"proxy.toml"})
+CLUSTERS = ("redis-cluster.toml",)
+"""Examples that want a Redis Cluster for their nodes."""
+EXAMPLES = sorted(
+    {path.name for path in (ROOT / "conf").glob("*.toml")} - {"proxy.toml", *CLUSTERS}
+)
 
 
 class Example(OverlordProxy):
@@ -33,17 +37,32 @@ class Example(OverlordProxy):
         nodes = iter(self.nodes)
         text = re.sub(r"(?m)^listen_addr = \"127.*", f'listen_addr = "127.0.0.1:{self.port}"', text)
         text = text.replace("/tmp/overlord-sessions.sock", str(self.folder / "sessions.sock"))
-        text = re.sub(r'"127\.0\.0\.1:63\d\d:', lambda _: f'"127.0.0.1:{next(nodes)}:', text)
+        text = re.sub(r'"127\.0\.0\.1:63\d\d(?=[:"])', lambda _: f'"127.0.0.1:{next(nodes)}', text)
         return re.sub(r'"(\[::1\]|localhost):63\d\d:', r'"\1:1:', text)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_served(name: str, servers: list[RedisServer]) -> None:
     """Without a word of warning; keys are found again, and the numbers are there."""
-    proxy = Example(name, servers)
+    look_at(Example(name, servers))
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_an_example_of_a_cluster_is_served(name: str) -> None:
+    """The same with a Redis Cluster."""
+    cluster = RedisCluster(3)
+    try:
+        look_at(Example(name, cluster.start().servers))
+    finally:
+        cluster.dispose()
+
+
+def look_at(proxy: Example) -> None:
+    """It has to serve, without a warning."""
     keys = spread("example", 30)
     try:
         with proxy.start().client() as client:
+            wait_for(lambda: client.call("SET", keys[0], 1) == OK, "nodes are known")
             assert {client.call("SET", key, key) for key in keys} == {OK}
             assert client.call("MGET", *keys) == [key.encode() for key in keys]
             assert client.call("DEL", *keys) == len(keys)

@@ -206,8 +206,9 @@ async def test_an_endpoint_where_nobody_listens_is_passed_by(opened, etcd) -> No
     assert time.monotonic() - began < 5
 
 
-def test_what_is_no_etcd_is_named(opened) -> None:
-    with subprocess.Popen(
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_etcd_is_named(opened) -> None:
+    with subprocess.Popen(  # noqa: ASYNC220  # a moment
         ["python3", "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())],
         stderr=subprocess.DEVNULL,
     ) as server:
@@ -215,7 +216,7 @@ def test_what_is_no_etcd_is_named(opened) -> None:
             store = opened(EtcdAddress((Endpoint("127.0.0.1", port),)))
             wait_for(lambda: _listens(port), "the server listens", 20)
             with pytest.raises(StoreUnavailable, match=r"answers 501: is it etcd 3\.4 or later"):
-                pytest_twisted.blockon(ensureDeferred(store.get("/a")))
+                await store.get("/a")
         finally:
             server.kill()
 

@@ -160,7 +160,7 @@ class ProxiedClient(Client):
         start: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
     ) -> cython.int:
-        """Send `p[start:end]` to a node as it is. Gives 0 if it has to wait, and is not used up."""
+        """Send `p[start:end]` to the node of a place as it is. Gives 0 if it has to wait, and is not used up."""
         link: Link = self.place_at(index)
         if link is None:
             if self.waits:
@@ -175,12 +175,12 @@ class ProxiedClient(Client):
     @cython.final
     def place_at(self, index: cython.int) -> Link:
         """
-        The link to a node that takes a request now, which is counted already.
+        The link to the node of a place that takes a request now, which is counted already.
 
         If there is none, None: then the client waits (`waits` says so), or `refusal` says why, and an error
         is counted.
         """
-        link: Link = self.usable_link(self.flow.nodes[index])
+        link: Link = self.usable_link(self.flow.places[index])
         if link is None:
             self.flow.errors += 1
         elif link.in_flight >= self.flow.node_queue or link.state == LOGIN:

@@ -22,5 +22,8 @@ cdef class NodeLink(Link):
     cdef bint nobody_waits(self) noexcept
     cdef int give_up_on_first(self) except -1
     cdef bytes error_for(self, Pending pending, str error)
+    cdef int fail(self, Pending pending, str error) except -1
     cdef Py_ssize_t pass_over(self, Py_ssize_t size, Py_ssize_t at, Py_ssize_t end) except -1
     cdef int settle(self, Pending pending, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+
+cdef int settle_part(Pending pending, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

@@ -174,18 +174,21 @@ class NodeLink(Link):
 
     def fail_all(self, error: str) -> cython.int:
         """Answer all that are open with an error of ours."""
-        pending: Pending
-        reply: bytes
         while self.head is not None:
-            pending = self.pop()
-            if pending.client is not None or pending.parent is not None:
-                self.node.failures += 1
-                if pending.parent is not None:
-                    pending.parent.failed = True  # counted when the parts are joined
-                else:
-                    self.flow.errors += 1
-                reply = self.error_for(pending, error)
-                self.settle(pending, reply, 0, len(reply))
+            self.fail(self.pop(), error)
+        return 0
+
+    def fail(self, pending: Pending, error: str) -> cython.int:
+        """Answer this request, which has left the line, with an error of ours."""
+        reply: bytes
+        if pending.client is not None or pending.parent is not None:
+            self.node.failures += 1
+            if pending.parent is not None:
+                pending.parent.failed = True  # counted when the parts are joined
+            else:
+                self.flow.errors += 1
+            reply = self.error_for(pending, error)
+            self.settle(pending, reply, 0, len(reply))
         return 0
 
     def error_for(self, pending: Pending, error: str) -> bytes:
@@ -271,23 +274,9 @@ class NodeLink(Link):
         end: cython.Py_ssize_t,
     ) -> cython.int:
         """`p[start:end]` is the reply to `pending`, which has left the line."""
-        split: Split = pending.parent
         client: Client
-        if split is not None:
-            pending.parent = None
-            client = split.client
-            pending.done = True
-            split.left -= 1
-            if client is not None:
-                pending.reply = cut(p, start, end)
-                split.cursor += end - start
-                client.keep(end - start, split.cursor)
-            if split.left > 0:
-                return 0
-            if client is not None:
-                return client.join(split)
-            split.parts = []
-            return 0
+        if pending.parent is not None:
+            return settle_part(pending, p, start, end)
         client = pending.client
         if client is None:
             if self.greeting:
@@ -344,3 +333,25 @@ class NodeLink(Link):
         elif now - self.stuck_since >= write_timeout:
             self.close(ABORT, f"took nothing of what it was sent for {write_timeout:g} s")
         self.sent_at_sweep = self.bytes_sent
+
+
+def settle_part(
+    pending: Pending, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> cython.int:
+    """`p[start:end]` is the reply to a part of a command that was split; the last one joins them."""
+    split: Split = pending.parent
+    client: Client = split.client
+    pending.parent = None
+    pending.done = True
+    split.left -= 1
+    if client is not None:
+        pending.reply = cut(p, start, end)
+        split.cursor += end - start
+        client.keep(end - start, split.cursor)
+        client = split.client  # it may have been closed for that
+    if split.left > 0:
+        return 0
+    if client is not None:
+        return client.join(split)
+    split.parts = []
+    return 0

@@ -57,6 +57,8 @@ cdef class Pending:
     cdef bint done
     cdef int silence
     cdef int keys
+    cdef bytes frame
+    cdef int place
 
 cdef class Split(Pending):
     cdef int join
@@ -183,6 +185,8 @@ cdef class Flow:
     cdef public object dialect
     cdef readonly Ring ring
     cdef readonly list nodes
+    cdef readonly list places
+    cdef readonly int first_place
     cdef readonly list live
     cdef public object node_failed
     cdef readonly dict clients

@@ -71,6 +71,8 @@ class Pending:
             memcache's binary protocol, whose opcode is in `keys`.
         keys: how many keys it asks for, for the counts of hits; 0 if that says nothing. WITH_DATA,
             WITH_META_DATA: it has a line and data behind it, which the node may fail to take for data.
+        frame: what the node was sent, if it may have to be sent to another one; else None.
+        place: where its keys have their place, as the ring says; only with a frame.
     """
 
     if not cython.compiled:
@@ -79,6 +81,7 @@ class Pending:
         next_in_link: Pending
         parent: Split
         reply: bytes
+        frame: bytes | None
 
         def __init__(self) -> None:
             self.client = None
@@ -92,6 +95,8 @@ class Pending:
             self.done = False
             self.silence = LOUD
             self.keys = 0
+            self.frame = None
+            self.place = 0
 
 
 def new_pending() -> Pending:
@@ -823,6 +828,8 @@ class Flow:
     `node_failed(node)` is called when `failed_in_row` has grown.
 
     `nodes` are those of the configuration, `live` those of them that have keys: the others are ejected.
+    The ring gives a key's place, and `places` the node of each place. Behind a ring that is the node's index;
+    in a Redis Cluster it is a slot, and behind the slots, from `first_place` on, each node has a place of its own.
     `dialect` is what only the protocol of this cluster has, and `login` what each connection to a node begins
     with; may be empty.
     """
@@ -832,6 +839,7 @@ class Flow:
         dial: Callable[[Any], object]
         node_failed: Callable[[Node], object] | None
         nodes: list[Node]
+        places: list[Node]
         live: list[Node]
         bound_hits: dict[str, int]
         refusals: dict[str, int]
@@ -883,6 +891,8 @@ class Flow:
         self.nodes = [
             Node(self, index, label, address) for index, (label, address) in enumerate(addresses)
         ]
+        self.places = self.nodes
+        self.first_place = 0
         self.live = [self.nodes[index] for index in ring.live]
 
     def take_limits(self, limits: Any) -> None:
@@ -909,6 +919,10 @@ class Flow:
     def knows_resp3(self) -> int:
         """Whether all nodes speak RESP3: YES, NO, or UNKNOWN while they are being asked."""
         raise NotImplementedError
+
+    def holders(self) -> list[Node]:
+        """Who may hold keys, ejected or not."""
+        return self.nodes
 
     def is_alone(self) -> bool:
         """Whether each node has all keys, because there is one, or because they are copies of each other."""

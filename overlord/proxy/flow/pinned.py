@@ -31,7 +31,7 @@ from overlord.wire.resp_encode import error
 from overlord.wire.stream import FINISHING
 
 NOWHERE, SEVERAL = -1, -2
-"""Instead of a node's index: the command has no key; its keys are on several nodes."""
+"""Instead of a place: the command has no key; its keys are on several nodes."""
 
 OK = b"+OK\r\n"
 QUEUED = b"+QUEUED\r\n"
@@ -68,9 +68,9 @@ class Pinned:
 
     Attributes:
         link: the connection; None before it is needed, and after it was lost.
-        ring, nodes: those of the cluster when it began. What has begun at a node ends there, even when keys
+        ring, places: those of the cluster when it began. What has begun at a node ends there, even when keys
             have moved meanwhile.
-        node: index of the node that it is to; NOWHERE while that is open.
+        node: place of the node that it is to; NOWHERE while that is open.
         in_multi: between MULTI and EXEC.
         began: the node has answered MULTI.
         watching: WATCH was sent.
@@ -90,7 +90,7 @@ class Pinned:
         self.flow = client.flow
         self.pins: Pins = client.flow.pins
         self.ring = client.flow.ring
-        self.nodes = client.flow.nodes
+        self.places = client.flow.places
         self.link: PinLink | None = None
         self.node = NOWHERE
         self.in_multi = False
@@ -178,8 +178,8 @@ class Pinned:
         if not self.in_multi:
             return self._answer(EXEC_ALONE)
         if self.node == NOWHERE and self.held and not self.aborted:
-            live = self.ring.live
-            self.node = live[self.client.number % len(live)]
+            live = self.flow.live
+            self.node = self.flow.first_place + live[self.client.number % len(live)].index
         if not (self.aborted or self.touched or self.node == NOWHERE):
             try:
                 return self._say_last(frame)
@@ -312,7 +312,7 @@ class Pinned:
             raise CommandRejected(trouble)
         link = self.link
         if link is None:
-            link = self.link = self.pins.take(self, self.nodes[self.node], waits_at_node)
+            link = self.link = self.pins.take(self, self.places[self.node], waits_at_node)
             link.changed = self._wake
             if not link.is_ready():
                 pause(self.client)
@@ -372,12 +372,12 @@ class Pinned:
         argv = arguments(self.waits_for)
         place_of = self.flow.ring.node_of_key
         indices = keys_to_route(argv, self.flow.dialect.book, alone=self.flow.is_alone())
-        return {self.flow.nodes[place_of(argv[at])] for at in indices} != {self.link.node}
+        return {self.flow.places[place_of(argv[at])] for at in indices} != {self.link.node}
 
     def rehome(self) -> None:
         """The cluster's nodes have changed: who has not begun at one begins at the new ones."""
         if self.link is None:
-            self.ring, self.nodes, self.node = self.flow.ring, self.flow.nodes, NOWHERE
+            self.ring, self.places, self.node = self.flow.ring, self.flow.places, NOWHERE
 
     def client_lost(self) -> None:
         """The client has gone: what it has begun at the node ends with the connection."""

@@ -58,8 +58,12 @@ class RedisFlow(RingFlow):
         return RedisLink(self, node, protocol)
 
     def note_live(self) -> None:
-        """Which nodes have keys says the ring, and which cursors are good say these nodes."""
+        """Which nodes have keys says the ring."""
         RingFlow.note_live(self)
+        self.note_cursors()
+
+    def note_cursors(self) -> None:
+        """Which cursors are good say the nodes that have keys."""
         self.dialect.scan_mark = mark_of([node.label for node in self.live])
 
     def change_limits(self, limits: Any) -> None:
@@ -86,7 +90,7 @@ class RedisFlow(RingFlow):
         answer = YES
         for node in self.nodes:
             if not node.links3:
-                node.links3 = self.new_links(node, 3)
+                self.open_resp3(node)
             if node.speaks3 == NO:
                 return NO
             if node.speaks3 == UNKNOWN:

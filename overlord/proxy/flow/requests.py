@@ -23,6 +23,7 @@ from overlord.proxy.flow.cursors import place_of
 from overlord.proxy.flow.errand import Errand
 from overlord.proxy.flow.keys import keys_to_route, patience_of, row_of
 from overlord.proxy.flow.local import NO_SUCH_PROTOCOL, Effect, answer
+from overlord.proxy.flow.local_cluster import slot_asked
 from overlord.proxy.flow.pinned import Pinned
 from overlord.proxy.flow.session import Session
 from overlord.proxy.flow.stranger import HTTP_WORDS, Stranger
@@ -443,7 +444,7 @@ class RedisClient(ProxiedClient):
         at: cython.Py_ssize_t = 1
         flow.serial += 1
         for index in range(split.count):
-            node = flow.nodes[flow.ring.node_of(p, args.start_of(at), args.end_of(at))]
+            node = flow.places[flow.ring.node_of(p, args.start_of(at), args.end_of(at))]
             if node.mark != flow.serial:
                 node.mark = flow.serial
                 node.part = len(nodes)
@@ -500,13 +501,19 @@ class RedisClient(ProxiedClient):
                 self.last_row = dialect.table.places[row.name]
                 if self.in_flight > 0 and row.name in AFTER_REPLIES:
                     return 0
+                if row.name == b"CLUSTER" and flow.facts.poses:
+                    slot = slot_asked(argv)
+                    if slot is not None:
+                        # Where clients are shown a cluster, slots are the places of the ring.
+                        flow.requests += 1
+                        return self.forward(slot, class_of(row), p, start, end)
                 return self._locally([row.name.partition(b"|")[0], *argv[1:]])
             if row.kind == Kind.SCAN:
                 return self._scan(argv)
             if row.join is Join.ANY_OK:
                 return self._send_errand(row.fullname, argv, cut(p, start, end))
             if row.kind == Kind.EVERY:
-                nodes = flow.nodes if row.name in WHOLE_CLUSTER else flow.live
+                nodes = flow.holders() if row.name in WHOLE_CLUSTER else flow.live
                 return self.ask_each(Split(int(row.join), 0), nodes, cut(p, start, end))
             if row.kind == Kind.TRANSACTION or patience_of(row, argv) is not None:
                 return self._take_pin(argv, cut(p, start, end))
@@ -567,7 +574,7 @@ class RedisClient(ProxiedClient):
         return Client.end_of_input(self)
 
     def _any_node(self) -> cython.int:
-        """The node for what any node can answer: always the same for this client while it is up."""
+        """The place of a node for what any node can answer: always the same for this client while it is up."""
         nodes: list = self.flow.live
         count: cython.Py_ssize_t = len(nodes)
         turn: cython.Py_ssize_t
@@ -575,9 +582,9 @@ class RedisClient(ProxiedClient):
         for turn in range(count):
             node = nodes[(self.number + turn) % count]
             if node.is_up():
-                return node.index
+                return self.flow.first_place + node.index
         node = nodes[self.number % count]
-        return node.index
+        return self.flow.first_place + node.index
 
     def _locally(self, argv: list) -> int:
         """Answer a command without a node."""

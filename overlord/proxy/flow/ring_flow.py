@@ -94,6 +94,7 @@ class RingFlow(Flow):
 
     def note_live(self) -> None:
         """Which nodes have keys says the ring."""
+        self.places = self.nodes
         self.live = [self.nodes[index] for index in self.ring.live]
 
     def open_links(self) -> list[NodeLink]:
@@ -105,6 +106,10 @@ class RingFlow(Flow):
 
     def new_links(self, node: Node, protocol: int) -> list[NodeLink]:
         return [self.new_link(node, protocol) for _ in range(self.limits.node_connections)]
+
+    def open_resp3(self, node: Node) -> None:
+        """Make the links to a node that speak RESP3."""
+        node.links3 = self.new_links(node, 3)
 
     def change_limits(self, limits: Any) -> None:
         """Other bounds hold from now on."""
@@ -148,10 +153,11 @@ class RingFlow(Flow):
                 continue
             node.links = self.new_links(node, 2)
             if speaks3:
-                node.links3 = self.new_links(node, 3)
+                self.open_resp3(node)
             came.append(node)
         gone = [node for node in self.nodes if node in old]
-        self.ring, self.nodes = ring, nodes
+        self.ring = ring
+        self.nodes = nodes
         self.note_live()
         for client in self.clients.values():
             client.settle()

@@ -16,7 +16,7 @@ from overlord.config import (
 )
 
 ROOT = Path(__file__).parents[3]
-CLUSTER_FILES = ["clusters.toml", "minimal.toml", "twemproxy.toml"]
+CLUSTER_FILES = ["clusters.toml", "minimal.toml", "redis-cluster.toml", "twemproxy.toml"]
 
 
 def test_each_example_is_looked_at() -> None:

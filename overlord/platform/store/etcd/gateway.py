@@ -14,9 +14,10 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, TimeoutError as Overdue
+from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ConnectError,
+    ConnectingCancelledError,
     ConnectionClosed,
     DNSLookupError,
     TimeoutError as ConnectTimeout,
@@ -46,7 +47,13 @@ READ_SHARE = 0.4
 
 T = TypeVar("T")
 
-_NOT_SENT = (ConnectError, ConnectTimeout, DNSLookupError, RequestNotSent)
+_NOT_SENT = (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectTimeout,
+    DNSLookupError,
+    RequestNotSent,
+)
 _BROKEN_OFF = (ResponseFailed, RequestTransmissionFailed, ConnectionClosed)
 
 
@@ -137,10 +144,12 @@ class Gateway:
             raise StoreUnavailable(str(error)) from None
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Take nothing more, and wait for what is under way: it ends by its deadline."""
         self.is_closed = True
         for under_way in tuple(self._under_way):
-            under_way.cancel()
+            ended: Deferred[None] = Deferred()
+            under_way.addBoth(_passed_on, ended)
+            await ended
         await self.agent.close()
 
     def _in_turn(self) -> tuple[Endpoint, ...]:
@@ -169,19 +178,30 @@ class Gateway:
         if self.is_closed:
             what.close()
             raise StoreClosed(f"{self.agent.address} is closed")
+        is_overdue = False
+
+        def give_up() -> None:
+            nonlocal is_overdue
+            is_overdue = True
+            under_way.cancel()
+
         under_way = Deferred.fromCoroutine(what)
         self._under_way.add(under_way)
-        under_way.addTimeout(seconds, self.reactor)
+        timer = self.reactor.callLater(seconds, give_up)
         try:
             return await under_way
-        except Overdue:
-            raise _NoAnswer(f"etcd at {endpoint} did not answer within {seconds:.3g} s") from None
-        except BaseException:
-            if self.is_closed:
-                raise StoreClosed(f"{self.agent.address} is closed") from None
+        except (_NotDone, StoreUnavailable):
+            raise
+        except Exception:
+            # Being cancelled has many faces, one for each state of a connection.
+            if is_overdue:
+                late = f"etcd at {endpoint} did not answer within {seconds:.3g} s"
+                raise _NoAnswer(late) from None
             raise
         finally:
             self._under_way.discard(under_way)
+            if timer.active():
+                timer.cancel()
 
     async def _answer(self, endpoint: Endpoint, path: str, body: bytes) -> Json:
         response = await self._begin(endpoint, path, body)
@@ -252,6 +272,12 @@ class Gateway:
             raise _NoAnswer(
                 f"what listens at {endpoint} answers {response.code}: is it etcd 3.4 or later?"
             ) from None
+
+
+def _passed_on(result: Any, ended: "Deferred[None]") -> Any:
+    """Say that it has ended, and leave the result to whom it belongs."""
+    ended.callback(None)
+    return result
 
 
 def _why(error: Exception) -> str:

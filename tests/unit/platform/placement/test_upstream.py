@@ -345,13 +345,14 @@ def test_scale_in_moves_what_a_smaller_cluster_does_not_allow():
 
 def test_bug_34_two_offers_of_a_host_are_one_host():
     """G18: upstream paired a host with itself, and used a port twice."""
-    share = Share(ANY_ROLE, 16 * CPU, 50 * GIB, PortSet(((31000, 31999),)))
-    again = evolve(share, ports=PortSet(((32000, 32999),)))
+    half = Share(ANY_ROLE, 2 * CPU, 2 * GIB, PortSet(((31000, 31999),)))
+    other_half = evolve(half, ports=PortSet(((32000, 32999),)))
+    whole = evolve(half, cpus=4 * CPU, memory=4 * GIB)
     offers = [
-        Offer("10.0.0.1", share),
-        Offer("10.0.0.1", again),
-        Offer("10.0.0.2", share),
-        Offer("10.0.0.3", share),
+        Offer("10.0.0.1", half),
+        Offer("10.0.0.1", other_half),
+        Offer("10.0.0.2", whole),
+        Offer("10.0.0.3", whole),
     ]
 
     plan, _ = created(hosts_of(offers), redis(), 6)
@@ -639,3 +640,37 @@ def test_a_dry_run_changes_nothing():
 
     assert create(picture, redis(), 3) == create(picture, redis(), 3)
     assert picture == Picture(hosts(3))
+
+
+def test_masters_stay_where_they_are_as_long_as_that_is_legal():
+    """After failovers that broke no guarantee, scaling out asks for none."""
+    _, picture = created(THREE, redis(), 6)
+    turned = [
+        evolve(one, role=Role.REPLICA if one.role is Role.MASTER else Role.MASTER)
+        for one in picture.running
+    ]
+    picture = evolve(picture, running=turned)
+    assert broken_rules(picture, "users") == []
+
+    plan = append(picture, "users", 2)
+
+    assert plan.promoted == ()
+    assert broken_rules(carried_out(plan, picture), "users") == []
+
+
+def test_four_masters_get_a_fourth_host_even_in_a_worse_zone():
+    """The other zone would have been better for a replica, and three hosts would have been left."""
+    shards = (("1", "3"), ("1", "2"), ("2", "3"), ("1", "4"))
+    running = [
+        Instance("users", shard, role, f"10.0.0.{host}", 7000 + shard, 17000 + shard)
+        for shard, (master, replica) in enumerate(shards)
+        for host, role in ((master, Role.MASTER), (replica, Role.REPLICA))
+    ]
+    zones = {"1": "a", "2": "a", "3": "b", "4": "b", "5": "a"}
+    machines = [a_host(f"10.0.0.{number}", zone=zone) for number, zone in zones.items()]
+    picture = Picture(machines, (redis(),), running)
+
+    plan = drain(picture, "10.0.0.4")
+
+    assert per_host(plan.arriving) == {5: 1}
+    carried_out(plan, picture)

@@ -59,6 +59,9 @@ class Limits:
     node_username: str = ""
     node_password: str = ""
     sasl_users: tuple[str, ...] = ()
+    max_redirects: int = 5
+    retry_delay: float = 0.025
+    failover_retry_timeout: float = 20.0
     max_inline: int = 65536
     max_args: int = 1 << 20
     max_arg_size: int = 512 << 20
