@@ -7,3 +7,5 @@ cdef class MemcacheLink(NodeLink):
 
     cdef int _take(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end, bint is_cut) except -1
     cdef int _observe(self, Pending pending, const unsigned char* p, Py_ssize_t start, bint is_hidden) except -1
+
+cdef bint _may_answer(Pending pending, int first) noexcept

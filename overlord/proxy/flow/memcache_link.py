@@ -66,6 +66,11 @@ REFUSED = (ERROR, BAD_FORMAT)
 """Replies to a `set` and the like that mean that the node has not taken the data for data."""
 REFUSED_META = (ERROR, FLAGS_TOO_LONG)
 """The same for `ms`, whose other errors come when its data have been swallowed."""
+BIG_A = cython.declare(cython.int, 65)
+BIG_V = cython.declare(cython.int, 86)
+BIG_Z = cython.declare(cython.int, 90)
+ZERO = cython.declare(cython.int, 48)
+NINE = cython.declare(cython.int, 57)
 BIG_M = cython.declare(cython.int, 77)
 BIG_N = cython.declare(cython.int, 78)
 BIG_E = cython.declare(cython.int, 69)
@@ -168,8 +173,12 @@ class MemcacheLink(NodeLink):
         is_cut: cython.bint,
     ) -> cython.int:
         """`p[start:end]` is a reply, or with `is_cut` the end of one that nobody waits for."""
-        pending: Pending = self.pop()
+        pending: Pending
         is_barrier: cython.bint
+        if not is_cut and not _may_answer(self.head, p[start]):
+            excerpt: bytes = cut(p, start, min(end, start + 32))
+            return self.break_off_wrong(repr(excerpt), "")
+        pending = self.pop()
         if is_cut:
             return self.settle(pending, p, start, end)
         is_barrier = end - start == 4 and p[start] == BIG_M and p[start + 1] == BIG_N
@@ -224,3 +233,10 @@ class MemcacheLink(NodeLink):
             self.flow.refused("missing-node")
             return NO_VALUES if pending.keys > 0 else MEET_END
         return self.flow.error(error)
+
+
+def _may_answer(pending: Pending, first: cython.int) -> cython.bint:
+    """Whether a reply to this request may begin so: with VALUE, END or an error if it is a get."""
+    if pending.keys > 0:
+        return first in (BIG_V, BIG_E, BIG_C, BIG_S)
+    return BIG_A <= first <= BIG_Z or ZERO <= first <= NINE

@@ -427,6 +427,31 @@ def test_a_node_that_is_no_memcached_is_not_used() -> None:
     assert bench.links[0].reason == "greeted with b'220 smtp ready\\r\\n'"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (b"get a\r\n", b"HD\r\n"),
+        (b"get a\r\n", b"hello\r\n"),
+        (b"gat 0 a\r\n", b"TOUCHED\r\n"),
+        (b"set a 0 0 1\r\nx\r\n", b"\xde\xad\r\n"),
+        (b"delete a\r\n", b"<html>\r\n"),
+    ],
+)
+def test_what_cannot_be_a_reply_reaches_nobody(bench: Bench, asked: bytes, said: bytes) -> None:
+    """A line of anything would be taken for one, and the next reply for that of somebody else."""
+    client, other = bench.client(), bench.client()
+    node = bench.flow.ring.node_of_key(b"a")
+    client.stream.receive(asked)
+    other.stream.receive(b"delete a\r\n")
+    bench.outbox.flush()
+
+    bench.links[node].receive(said + b"DELETED\r\n")
+
+    assert bench.links[node].closing == ABORTING
+    assert bench.links[node].reason == f"sent what is no reply: {said!r}"
+    assert client.take() + other.take() == b""
+
+
 def test_a_node_that_takes_data_for_commands_is_left(bench: Bench) -> None:
     """What it answers to those would reach other clients."""
     client = bench.client()
