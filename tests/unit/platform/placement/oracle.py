@@ -25,6 +25,8 @@ def possible(room, before, needs, fresh, copies):
     most_masters = max(1, (shards - 1) // 2)
     hosts = range(len(room))
     stay = [sum(host in row for row in before) for host in hosts]
+    if max(stay) > most:
+        return False
     left = tuple(max(0, min(room[host], most - stay[host])) for host in hosts)
     rows = [(tuple(sorted(row)), need) for row, need in zip(before, needs, strict=True)]
     rows += [((), copies)] * fresh
