@@ -38,6 +38,8 @@ class SlotChannels(Channels):
             return self._owner_of(name)
         if name.startswith(EVENTS):
             return tuple(flow.live)
+        if kind == CHANNEL and (owner := self._owner_of(name)):
+            return owner  # who publishes there is told how many listen at that node
         return (flow.live[slot_of(name) % len(flow.live)],)
 
     def _owner_of(self, key: bytes) -> tuple[Node, ...]:
