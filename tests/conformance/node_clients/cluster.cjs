@@ -24,7 +24,6 @@ async function nodeRedis() {
   const { createCluster } = require(library);
   const client = createCluster({
     rootNodes: nodes.map((node) => ({ socket: { ...node, connectTimeout: 1000 } })),
-    defaults: { socket: { socketTimeout: 2000 } },
   });
   client.on("error", () => {});
   await client.connect();
