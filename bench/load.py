@@ -1,9 +1,9 @@
 """
 Puts a load on a contestant, and says what came out: operations, latencies, processor time.
 
-redis-benchmark makes the load. It asks as fast as answers come, which is right for the cost of
-an operation and for the largest throughput, and wrong for latencies at a given load; those are
-`paced`'s.
+redis-benchmark makes the load, and `closed` where memcache is spoken. They ask as fast as answers
+come, which is right for the cost of an operation and for the largest throughput, and wrong for
+latencies at a given load; those are `paced`'s.
 """
 
 import csv
@@ -15,6 +15,7 @@ import time
 
 from attrs import frozen
 
+from bench.dialects import Redis
 from bench.errors import BenchError
 from bench.proc import CpuTime, cpu_time
 from bench.servers import Contestant, program, spawn
@@ -36,16 +37,22 @@ class Load:
     """What clients ask."""
 
     command: str
-    """get, set, or mget of ten random keys."""
+    """get or set."""
     pipeline: int = 1
+    """Requests that a client of Redis sends together; an operation is one of them."""
+    batch: int = 1
+    """Keys of one get."""
     clients: int = 50
     value_size: int = 32
     nodes: int = 4
     keys: int = 100_000
+    dialect: str = Redis.name
 
     def __str__(self) -> str:
+        command = self.command if self.batch == 1 else f"{self.command} of {self.batch} keys"
         return (
-            f"{self.command} {self.value_size} B, {self.clients} clients, P{self.pipeline}, "
+            f"{'' if self.dialect == Redis.name else f'{self.dialect} '}"
+            f"{command} {self.value_size} B, {self.clients} clients, P{self.pipeline}, "
             f"{self.nodes} nodes"
         )
 
@@ -78,7 +85,7 @@ def requests_for(contestant: Contestant, load: Load, cpu_seconds: float) -> int:
     connecting = _cost_of_connecting(contestant, load)
     while True:
         before, started = _cpu(contestant), time.monotonic()
-        _redis_benchmark(contestant, load, requests + load.clients * load.pipeline)
+        _generate(contestant, load, requests + load.clients * load.pipeline)
         took = time.monotonic() - started
         spent = (_cpu(contestant) - before - connecting).total
         if spent >= PILOT_CPU_SECONDS or took >= 4 * PILOT_SECONDS:
@@ -92,16 +99,16 @@ def requests_for(contestant: Contestant, load: Load, cpu_seconds: float) -> int:
 
 
 def measure(contestant: Contestant, load: Load, requests: int) -> Sample:
-    """One run of redis-benchmark."""
+    """One run of a generator that asks as fast as answers come."""
     connecting = _cost_of_connecting(contestant, load)
     before = _cpu(contestant)
-    row = _redis_benchmark(contestant, load, requests + load.clients * load.pipeline)
+    row = _generate(contestant, load, requests + load.clients * load.pipeline)
     spent = _cpu(contestant) - before - connecting
     return Sample(
         requests=requests,
-        ops_per_second=float(row["rps"]),
-        p50_ms=float(row["p50_latency_ms"]),
-        p99_ms=float(row["p99_latency_ms"]),
+        ops_per_second=row["rps"],
+        p50_ms=row["p50_latency_ms"],
+        p99_ms=row["p99_latency_ms"],
         user_us=_per_operation(contestant, spent.user, requests),
         kernel_us=_per_operation(contestant, spent.kernel, requests),
     )
@@ -144,19 +151,39 @@ def benchmark_row(output: str) -> dict[str, str]:
 def _cost_of_connecting(contestant: Contestant, load: Load) -> CpuTime:
     """What a run costs in which each client comes, sends one pipeline, and leaves."""
     before = _cpu(contestant)
-    _redis_benchmark(contestant, load, load.clients * load.pipeline)
+    _generate(contestant, load, load.clients * load.pipeline)
     return _cpu(contestant) - before
 
 
-def _redis_benchmark(contestant: Contestant, load: Load, requests: int) -> dict[str, str]:
-    target = f"-h 127.0.0.1 -p {contestant.port} -n {requests} -c {load.clients} -P {load.pipeline}"
+def _generate(contestant: Contestant, load: Load, requests: int) -> dict[str, float]:
+    """Put the load on it; `rps`, `p50_latency_ms` and `p99_latency_ms` of what came out."""
+    if load.dialect == Redis.name:
+        output = _run(_redis_benchmark(contestant.port, load, requests), contestant, load)
+        row = benchmark_row(output)
+        return {name: float(row[name]) for name in ("rps", "p50_latency_ms", "p99_latency_ms")}
+    settings = {
+        "port": contestant.port,
+        "dialect": load.dialect,
+        "command": load.command,
+        "batch": load.batch,
+        "clients": load.clients,
+        "keys": load.keys,
+        "value_size": load.value_size,
+        "requests": requests,
+    }
+    command = [sys.executable, "-m", "bench.closed", json.dumps(settings)]
+    found: dict[str, float] = json.loads(_run(command, contestant, load))
+    return found
+
+
+def _redis_benchmark(port: int, load: Load, requests: int) -> list[str]:
+    target = f"-h 127.0.0.1 -p {port} -n {requests} -c {load.clients} -P {load.pipeline}"
     values = f"-d {load.value_size} -r {load.keys} --csv"
-    if load.command == "mget":
-        what = ["mget", *["key:__rand_int__"] * 10]
+    if load.batch > 1:
+        what = ["mget", *["key:__rand_int__"] * load.batch]
     else:
         what = ["-t", load.command]
-    command = [program("redis-benchmark"), *target.split(), *values.split(), *what]
-    return benchmark_row(_run(command, contestant, load))
+    return [program("redis-benchmark"), *target.split(), *values.split(), *what]
 
 
 def _run(command: list[str], contestant: Contestant, load: Load) -> str:

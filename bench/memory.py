@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from bench.dialects import fill
 from bench.errors import BenchError
 from bench.proc import forget_peak, open_files, peak_rss, rss
 from bench.servers import Contestant
 from bench.wanted import GET_PEAK, IDLE_ASKED, IDLE_NEW, KEPT, SET_PEAK
-from bench.wire import PIECE, Connection, fill
+from bench.wire import PIECE, Connection
 
 MIB = 1 << 20
 ACCEPT_TIMEOUT = 60.0

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.dialects import fill
 from bench.errors import BenchError
 from bench.servers import Contestant, free_ports, last_words
 from bench.wanted import RELOADS
-from bench.wire import Connection, fill
+from bench.wire import Connection
 
 RELOAD_TIMEOUT = 30.0
 """Seconds that a reload may take at all."""

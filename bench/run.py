@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from bench.dialects import DIALECTS, Redis, fill
 from bench.errors import BenchError
 from bench.figures import Arm, Result, cost_figures, load_figures, memory_figures
 from bench.load import Load, Sample, measure, measure_paced, requests_for
@@ -38,7 +39,6 @@ from bench.servers import (
     Contestant,
     allow_many_files,
 )
-from bench.wire import fill
 
 ROUNDS = 9
 QUICK_ROUNDS = 3
@@ -88,7 +88,7 @@ class Runner:
                         scenario.name,
                         scenario.loads,
                         scenario.cpu_seconds,
-                        self.contestants,
+                        [name for name in self.contestants if name not in scenario.absent],
                         result,
                     )
                 case CostScenario():
@@ -112,7 +112,8 @@ class Runner:
                 scenario.name, result.rounds, scenario.contestant, scenario.without
             )
         elif result.rounds:
-            result.figures = load_figures(scenario.name, result.rounds, self.challenger, self.peer)
+            peer = None if isinstance(scenario, Scenario) and scenario.absent else self.peer
+            result.figures = load_figures(scenario.name, result.rounds, self.challenger, peer)
         return result
 
     def say(self, words: str) -> None:
@@ -179,7 +180,7 @@ class Runner:
                 for name in _rotated(self.proxies, number):
                     self.say(f"{scenario.name}: round {number + 1} of {rounds}, {name}")
                     self._empty_nodes()
-                    contestant = self.bed.fresh_contestant(name, nodes=4)
+                    contestant = self.bed.fresh_contestant(name, 4, DIALECTS[Redis.name])
                     try:
                         found[name].append(
                             measure_memory(contestant, scenario.clients, scenario.value_mib)
@@ -197,7 +198,7 @@ class Runner:
         rounds = min(self.rounds, scenario.most_rounds)
         for number in range(rounds):
             self.say(f"{scenario.name}: round {number + 1} of {rounds}")
-            contestant = self.bed.fresh_contestant(OVERLORD, nodes=4)
+            contestant = self.bed.fresh_contestant(OVERLORD, 4, DIALECTS[Redis.name])
             try:
                 found.append(measure_reload(contestant, scenario.clusters, scenario.nodes))
             finally:
@@ -212,16 +213,17 @@ class Runner:
         """Start who takes part, and store the values that will be asked for."""
         self.say(f"{name}: preparing {'; '.join(map(str, loads))}")
         arms = {
-            (contestant, index): self.bed.contestant(contestant, load.nodes)
+            (contestant, index): self.bed.contestant(contestant, load.nodes, DIALECTS[load.dialect])
             for index, load in enumerate(loads)
             for contestant in contestants
         }
         [values] = {(load.keys, load.value_size) for load in loads}
         if values != self._values:
             self._empty_nodes()
-        for port in {contestant.port for contestant in arms.values()} - self._filled:
-            fill(port, *values)
-            self._filled.add(port)
+        for (_, index), contestant in arms.items():
+            if contestant.port not in self._filled:
+                fill(contestant.port, *values, DIALECTS[loads[index].dialect])
+                self._filled.add(contestant.port)
         self._values = values
         return arms
 

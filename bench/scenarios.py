@@ -1,9 +1,10 @@
 """What is measured: one row each. What has to come out stands in `wanted`."""
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from bench.dialects import Binary, Dialect, Meta, Text
 from bench.load import Load
-from bench.servers import OVERLORD, SILENT
+from bench.servers import NUTCRACKER, NUTCRACKER_V4, OVERLORD, SILENT, TWIN
 
 SMALL, KIB, HUNDRED_KIB = 32, 1024, 100 * 1024
 
@@ -21,6 +22,8 @@ class Scenario:
     loads: tuple[Load, ...]
     cpu_seconds: float = 1.0
     """Processor time that a run has to cost the proxy; more where user time is looked at."""
+    absent: tuple[str, ...] = ()
+    """Contestants that cannot do it."""
 
 
 @frozen
@@ -72,6 +75,12 @@ def _one(name: str, load: Load) -> Scenario:
     return Scenario(name, (load,))
 
 
+def _beside_text(name: str, load: Load, dialect: type[Dialect]) -> Scenario:
+    """The same load in memcache's text commands, and in a dialect that nutcracker lacks."""
+    loads = (evolve(load, dialect=Text.name), evolve(load, dialect=dialect.name))
+    return Scenario(name, loads, absent=(NUTCRACKER, NUTCRACKER_V4, TWIN))
+
+
 SCENARIOS: tuple[AnyScenario, ...] = (
     _one("get-p1", Load("get")),
     _one("set-p1", Load("set")),
@@ -83,8 +92,18 @@ SCENARIOS: tuple[AnyScenario, ...] = (
     _one("set-1k", Load("set", value_size=KIB, keys=50_000)),
     _one("get-100k", Load("get", value_size=HUNDRED_KIB, keys=1_000)),
     _one("set-100k", Load("set", value_size=HUNDRED_KIB, keys=1_000)),
-    _one("mget-10", Load("mget")),
+    _one("mget-10", Load("get", batch=10)),
     _one("clients-1000", Load("get", clients=1_000)),
+    _one("text-get", Load("get", dialect=Text.name)),
+    _one("text-set", Load("set", dialect=Text.name)),
+    _one("text-get-10", Load("get", batch=10, dialect=Text.name)),
+    _one("text-get-100", Load("get", batch=100, dialect=Text.name)),
+    _beside_text("meta-get", Load("get"), Meta),
+    _beside_text("meta-set", Load("set"), Meta),
+    _beside_text("meta-get-10", Load("get", batch=10), Meta),
+    _beside_text("binary-get", Load("get"), Binary),
+    _beside_text("binary-set", Load("set"), Binary),
+    _beside_text("binary-get-10", Load("get", batch=10), Binary),
     CostScenario("metrics-p1", Load("get"), OVERLORD, SILENT),
     CostScenario("metrics-p10", Load("get", pipeline=10), OVERLORD, SILENT),
     PacedScenario("equal-load", Load("get"), share=0.6),

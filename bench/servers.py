@@ -1,5 +1,6 @@
 """
-Starts what is measured: Redis servers, nutcracker, Overlord; and ends all of it, whatever happens.
+Starts what is measured: Redis servers, memcached, nutcracker, Overlord; and ends all of it,
+whatever happens.
 
 Three things together see to the end. `Bed` is a context manager. Each program runs in a process
 group of its own, so that it gets no Ctrl-C of the terminal and can be ended with its children.
@@ -24,6 +25,7 @@ from typing import IO, Self
 
 from attrs import define, field, frozen
 
+from bench.dialects import CLEAR, MEMCACHED, REDIS, Dialect, fill
 from bench.errors import BenchError
 from bench.wire import Connection
 
@@ -33,6 +35,8 @@ STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 OPEN_FILES = 20_000
 """Descriptors that 10,000 clients need at a proxy, with room to spare."""
+PROBES = 1_000
+"""Keys that are stored through a proxy before it is measured: enough to reach 64 nodes."""
 BACKLOG = 4096
 """twemproxy's own 512 would drop connections when 2,000 clients come at once."""
 
@@ -53,7 +57,7 @@ _libc = ctypes.CDLL(None)
 
 @frozen
 class Server:
-    """A running program that answers Redis requests."""
+    """A running program that answers requests."""
 
     name: str
     port: int
@@ -89,8 +93,9 @@ class Bed:
     overlord_options: Sequence[str] = ()
     """More arguments for `twistd overlord-proxy`, such as `--conf FILE`."""
     _directory: Path = field(init=False)
-    _nodes: list[Server] = field(factory=list, init=False)
-    _contestants: dict[tuple[str, int], Contestant] = field(factory=dict, init=False)
+    _nodes: dict[str, list[Server]] = field(factory=dict, init=False)
+    """Running nodes of each kind."""
+    _contestants: dict[tuple[str, int, str], Contestant] = field(factory=dict, init=False)
     _running: list[Server] = field(factory=list, init=False)
 
     def __enter__(self) -> Self:
@@ -108,25 +113,26 @@ class Bed:
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def contestant(self, name: str, nodes: int) -> Contestant:
+    def contestant(self, name: str, nodes: int, dialect: Dialect) -> Contestant:
         """The contestant of that name before that many nodes; the same one each time."""
-        key = (name, nodes)
+        key = (name, nodes, dialect.cache_type)
         if key not in self._contestants:
-            self._contestants[key] = self.fresh_contestant(name, nodes)
+            self._contestants[key] = self.fresh_contestant(name, nodes, dialect)
         return self._contestants[key]
 
-    def fresh_contestant(self, name: str, nodes: int) -> Contestant:
+    def fresh_contestant(self, name: str, nodes: int, dialect: Dialect) -> Contestant:
         """A new process that nobody has used before; end it with `retire`."""
-        servers = self._first_nodes(nodes)
+        servers = self._first_nodes(nodes, dialect.nodes)
         if name == DIRECT:
             return Contestant(name, servers[0])
-        label = f"{name}-{nodes}"
-        if name == OVERLORD:
-            return Contestant(name, self._start_overlord(label, servers))
-        if name == SILENT:
-            return Contestant(name, self._start_overlord(label, servers, is_silent=True))
-        options = ["-v", "4"] if name == NUTCRACKER_V4 else []
-        return Contestant(name, self._start_nutcracker(label, servers, options))
+        label = f"{name}-{dialect.cache_type}-{nodes}"
+        if name in (OVERLORD, SILENT):
+            server = self._start_overlord(label, servers, dialect, is_silent=name == SILENT)
+        else:
+            options = ["-v", "4"] if name == NUTCRACKER_V4 else []
+            server = self._start_nutcracker(label, servers, dialect, options)
+        self._wait_until(server, lambda port: fill(port, PROBES, 1, dialect))
+        return Contestant(name, server)
 
     def retire(self, contestant: Contestant) -> None:
         """End a contestant's proxy."""
@@ -140,41 +146,43 @@ class Bed:
 
     def empty_nodes(self) -> None:
         """Delete every key."""
-        for node in self._nodes:
-            with Connection(node.port) as connection:
-                connection.call(b"FLUSHALL")
+        for kind, nodes in self._nodes.items():
+            for node in nodes:
+                clear(node.port, kind)
 
-    def _first_nodes(self, count: int) -> list[Server]:
-        missing = count - len(self._nodes)
+    def _first_nodes(self, count: int, kind: str) -> list[Server]:
+        nodes = self._nodes.setdefault(kind, [])
+        missing = count - len(nodes)
         if missing > 0:
-            started = [self._start_node(port) for port in free_ports(missing)]
+            started = [self._start_node(port, kind) for port in free_ports(missing)]
             for node in started:
-                self._wait_until(node, answers_ping)
-            self._nodes += started
-        return self._nodes[:count]
+                self._wait_until(node, lambda port: clear(port, kind))
+            nodes += started
+        return nodes[:count]
 
-    def _start_node(self, port: int) -> Server:
+    def _start_node(self, port: int, kind: str) -> Server:
+        if kind == MEMCACHED:
+            settings = f"-l 127.0.0.1 -p {port} -U 0 -t 1 -m 256 -u nobody"
+            return self._start(f"node-{port}", port, [program("memcached"), *settings.split()])
         settings = f"--bind 127.0.0.1 --port {port} --appendonly no --loglevel warning"
         command = [program("redis-server"), *settings.split(), "--save", ""]
         return self._start(f"node-{port}", port, [*command, "--dir", str(self._directory)])
 
     def _start_nutcracker(
-        self, name: str, nodes: Sequence[Server], options: Sequence[str]
+        self, name: str, nodes: Sequence[Server], dialect: Dialect, options: Sequence[str]
     ) -> Server:
         port, stats_port = free_ports(2)
         config = self._directory / f"{name}-{port}.yml"
-        config.write_text(nutcracker_config(port, [node.port for node in nodes]))
+        config.write_text(nutcracker_config(port, [node.port for node in nodes], dialect))
         command = [program("nutcracker"), "-c", str(config), "-a", "127.0.0.1"]
-        server = self._start(name, port, [*command, "-s", str(stats_port), *options])
-        self._wait_until(server, every_node_answers)
-        return server
+        return self._start(name, port, [*command, "-s", str(stats_port), *options])
 
     def _start_overlord(
-        self, name: str, nodes: Sequence[Server], *, is_silent: bool = False
+        self, name: str, nodes: Sequence[Server], dialect: Dialect, *, is_silent: bool
     ) -> Server:
         [port] = free_ports(1)
         config = self._directory / f"{name}-{port}.toml"
-        config.write_text(overlord_config(port, [node.port for node in nodes]))
+        config.write_text(overlord_config(port, [node.port for node in nodes], dialect))
         command = [str(twistd()), "--nodaemon", "--pidfile=", "overlord-proxy"]
         conf = config.with_suffix(".conf.toml")
         # Idle clients, whose memory is measured, ask for nothing.
@@ -182,9 +190,7 @@ class Bed:
         conf.write_text(f"[proxy]\nfirst_request_timeout = 0\n{silent}")
         options = () if is_silent else self.overlord_options
         arguments = ["--cluster", str(config), "--stat", "0", "--conf", str(conf), *options]
-        server = self._start(name, port, [*command, *arguments])
-        self._wait_until(server, every_node_answers)
-        return server
+        return self._start(name, port, [*command, *arguments])
 
     def _start(self, name: str, port: int, command: Sequence[str]) -> Server:
         log = self._directory / f"{name}-{port}.log"
@@ -195,18 +201,17 @@ class Bed:
         self._running.append(server)
         return server
 
-    def _wait_until(self, server: Server, is_ready: Callable[[int], bool]) -> None:
+    def _wait_until(self, server: Server, ask: Callable[[int], None]) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             if (code := server.process.poll()) is not None:
                 raise BenchError(f"{server.name} ended with exit code {code}{last_words(server)}")
             try:
-                if is_ready(server.port):
-                    return
-            except OSError as error:
+                ask(server.port)
+            except (OSError, BenchError) as error:
                 problem = str(error)
             else:
-                problem = "it answers with errors"
+                return
             if time.monotonic() > deadline:
                 waited = f"{server.name} did not serve within {START_TIMEOUT:.0f} s"
                 raise BenchError(f"{waited}: {problem}{last_words(server)}")
@@ -224,14 +229,14 @@ class Bed:
             self._running.remove(server)
 
 
-def nutcracker_config(port: int, nodes: Sequence[int]) -> str:
+def nutcracker_config(port: int, nodes: Sequence[int], dialect: Dialect) -> str:
     """A pool for nutcracker: the same ring, hash and connections as `overlord_config`."""
     servers = "".join(f"    - 127.0.0.1:{node}:1\n" for node in nodes)
     return f"""bench:
   listen: 127.0.0.1:{port}
   hash: fnv1a_64
   distribution: ketama
-  redis: true
+  redis: {"true" if dialect.nodes == REDIS else "false"}
   preconnect: true
   auto_eject_hosts: false
   server_connections: 1
@@ -240,12 +245,12 @@ def nutcracker_config(port: int, nodes: Sequence[int]) -> str:
 {servers}"""
 
 
-def overlord_config(port: int, nodes: Sequence[int]) -> str:
+def overlord_config(port: int, nodes: Sequence[int], dialect: Dialect) -> str:
     """A cluster file for Overlord: the same ring, hash and connections as `nutcracker_config`."""
     servers = ", ".join(f'"127.0.0.1:{node}:1"' for node in nodes)
     return f"""[[clusters]]
 name = "bench"
-cache_type = "redis"
+cache_type = "{dialect.cache_type}"
 listen_addr = "127.0.0.1:{port}"
 hash_method = "fnv1a_64"
 hash_distribution = "ketama"
@@ -321,17 +326,10 @@ def allow_many_files() -> None:
         ) from error
 
 
-def answers_ping(port: int) -> bool:
-    """Whether a Redis server is there."""
+def clear(port: int, kind: str) -> None:
+    """Delete all keys of a node."""
     with Connection(port) as connection:
-        return connection.call(b"PING") == b"+PONG"
-
-
-def every_node_answers(port: int) -> bool:
-    """Whether a proxy answers for keys of all of its (up to 64) nodes without an error."""
-    with Connection(port) as connection:
-        replies = connection.pipeline([(b"GET", b"probe:%d" % number) for number in range(1000)])
-        return not any(reply.startswith(b"-") for reply in replies)
+        connection.exchange(*CLEAR[kind])
 
 
 def last_words(server: Server) -> str:

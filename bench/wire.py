@@ -1,4 +1,4 @@
-"""The little Redis protocol that preparing a measurement needs; what is measured goes elsewhere."""
+"""What preparing a measurement needs to say to a server; what is measured goes elsewhere."""
 
 import socket
 from collections.abc import Iterable, Sequence
@@ -51,6 +51,14 @@ class Connection:
         self.socket.sendall(b"".join(map(frame, requests)))
         return [self._reply() for _ in requests]
 
+    def exchange(self, request: bytes, reply: bytes) -> None:
+        """Send something whose reply is known, and see that it comes."""
+        self.socket.sendall(request)
+        for start in range(0, len(reply), PIECE):
+            expected = reply[start : start + PIECE]
+            if (got := self._exactly(len(expected))) != expected:
+                raise BenchError(f"{request[:80]!r} was answered with {got[:80]!r}")
+
     def put(self, key: bytes, piece: bytes, times: int) -> None:
         """SET a value that is `times` times `piece`, without holding it in memory."""
         size = len(piece) * times
@@ -89,18 +97,6 @@ class Connection:
         if len(content) != count:
             raise ConnectionError("the server closed the connection in the middle of a reply")
         return content
-
-
-def fill(port: int, keys: int, value_size: int) -> None:
-    """SET redis-benchmark's first `keys` keys, so that every GET of a measurement finds a value."""
-    value = b"x" * value_size
-    batch = max(1, min(1000, PIECE // value_size))
-    with Connection(port) as connection:
-        for first in range(0, keys, batch):
-            numbers = range(first, min(first + batch, keys))
-            replies = connection.pipeline([(b"SET", benchmark_key(n), value) for n in numbers])
-            if refused := [reply for reply in replies if reply != b"+OK"]:
-                raise BenchError(f"a SET before the measurement was answered with {refused[0]!r}")
 
 
 def benchmark_key(number: int) -> bytes:

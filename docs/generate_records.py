@@ -36,7 +36,7 @@ HEAD = """\
 
 All that the platform knows lies in its store as records, one under each key.
 A record is one object of JSON: `record` says its kind, `schema` the version of its form, and the rest are the fields below.
-All fields are written, and none that stands nowhere here is read.
+All fields are written, but for those of steps and directives that are as by default; none that stands nowhere here is read.
 Records of an older schema are lifted when they are read, and have the newest form when they are written again.
 A record of a later schema is refused with the advice to use the later program; a broken one is named and skipped.
 The store's revision of a record is not part of it.

@@ -21,8 +21,10 @@ cdef class BinaryScanner:
     cdef int magic
     cdef Py_ssize_t max_body
     cdef Py_ssize_t to_skip
+    cdef readonly Py_ssize_t at
 
     cdef int scan(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
+    cdef int _scan_frame(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -2
     cdef int _violated(self, str wrong) except -2
     cdef int give_up_body(self, Py_ssize_t there) noexcept
 

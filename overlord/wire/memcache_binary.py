@@ -43,6 +43,9 @@ BUSY = 0x85
 TEMPORARY_FAILURE = 0x86
 
 HEADER_SIZE = 24
+STAT = cython.declare(cython.int, 0x10)
+NUMBER = cython.declare(cython.int, 3)
+"""Found is a frame that is part of a reply."""
 
 _header = struct.Struct(">BBHBBHIIQ")
 
@@ -67,7 +70,9 @@ class BinaryScanner:
 
     After BINARY_WHOLE: `length` bytes are a frame, with its `opcode`, `opaque`, `status` (of a reply; a
     request has its vbucket there) and key at `key_start`..`key_end` (counted from the frame's start; empty
-    if it has none). With a `fault`, a status, a request is not to be forwarded but answered with that.
+    if it has none). The numbers that answer a STAT are as many frames, and an empty one behind them: all of
+    them are one reply, and what is said above is the last one's. With a `fault`, a status, a request is not
+    to be forwarded but answered with that.
     After BINARY_SKIPPED: `length` bytes belong to a body that nobody wants. After BINARY_VIOLATION:
     `wrong` says what is, for good, and `fault` is the status for it.
     """
@@ -75,7 +80,7 @@ class BinaryScanner:
     def __init__(self, magic: int = REQUEST, max_body: int = 1 << 30) -> None:
         self.magic = magic
         self.set_bound(max_body)
-        self.length = self.whole = self.to_skip = 0
+        self.length = self.whole = self.to_skip = self.at = 0
         self.opcode = self.status = self.fault = 0
         self.key_start = self.key_end = 0
         self.opaque = 0
@@ -91,30 +96,45 @@ class BinaryScanner:
     ) -> cython.int:
         """Look at a frame of which `p[start:end]` is there (at least one byte)."""
         there: cython.Py_ssize_t = end - start
-        key: cython.Py_ssize_t
-        extras: cython.Py_ssize_t
-        body: cython.Py_ssize_t
         if self.to_skip > 0:
             self.length = min(self.to_skip, there)
             self.to_skip -= self.length
             return BINARY_SKIPPED
         if there < self.whole:
             return BINARY_INCOMPLETE
+        found: cython.int = self._scan_frame(p, start, end)
+        while found == NUMBER:
+            found = self._scan_frame(p, start, end)
+        return found
+
+    def _scan_frame(
+        self, p: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
+        """Look at the frame that begins behind `at` bytes; NUMBER says that there is another behind it."""
+        at: cython.Py_ssize_t = start + self.at
+        there: cython.Py_ssize_t = end - start
+        key: cython.Py_ssize_t
+        extras: cython.Py_ssize_t
+        body: cython.Py_ssize_t
         self.opcode = 0
         self.opaque = 0
-        if p[start] != self.magic:
-            return self._violated(f"the first byte is 0x{p[start]:02x}, not 0x{self.magic:02x}")
-        if there < HEADER:
+        if there <= self.at:
             return BINARY_INCOMPLETE
-        self.opcode = p[start + 1]
-        self.opaque = number32(p, start + 12)
-        key = (p[start + 2] << 8) | p[start + 3]
-        extras = p[start + 4]
-        body = number32(p, start + 8)
+        if p[at] != self.magic:
+            return self._violated(f"the first byte is 0x{p[at]:02x}, not 0x{self.magic:02x}")
+        if there < self.at + HEADER:
+            return BINARY_INCOMPLETE
+        self.opcode = p[at + 1]
+        if self.at > 0 and self.opcode != STAT:
+            return self._violated(f"opcode 0x{self.opcode:02x} among the numbers of a STAT")
+        self.opaque = number32(p, at + 12)
+        key = (p[at + 2] << 8) | p[at + 3]
+        extras = p[at + 4]
+        body = number32(p, at + 8)
         if key + extras > body:
             return self._violated(f"key and extras have {key + extras} bytes, but the body {body}")
-        self.status = (p[start + 6] << 8) | p[start + 7]
-        self.key_start = HEADER + extras
+        self.status = (p[at + 6] << 8) | p[at + 7]
+        self.key_start = self.at + HEADER + extras
         self.key_end = self.key_start + key
         self.fault = SUCCESS
         if self.magic == REQUEST:
@@ -127,14 +147,18 @@ class BinaryScanner:
                 self.length = HEADER
                 self.to_skip = body
                 return BINARY_WHOLE
-        elif body > self.max_body:
+        elif self.at + body > self.max_body:
             self.broken_bound = "max_arg_size"
-            return self._violated(f"the body has {body} bytes")
-        self.length = HEADER + body
+            return self._violated(f"the body has {self.at + body} bytes")
+        self.length = self.at + HEADER + body
         if there < self.length:
             self.whole = self.length
             return BINARY_INCOMPLETE
-        self.whole = 0
+        if self.opcode == STAT and key > 0 and self.magic == REPLY:
+            self.at = self.length
+            self.whole = self.length + HEADER
+            return NUMBER
+        self.whole = self.at = 0
         return BINARY_WHOLE
 
     def give_up_body(self, there: cython.Py_ssize_t) -> cython.int:

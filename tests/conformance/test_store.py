@@ -1037,11 +1037,8 @@ STEPS = st.one_of(
 )
 
 
-@given(steps=st.lists(STEPS, max_size=25))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest_twisted.ensureDeferred
-async def test_a_home_does_what_a_dictionary_would(home, steps):
-    """Whatever is done in whatever order: entries, revisions and watches are those of a model."""
+async def is_like_a_dictionary(home, steps) -> None:
+    """Do it all, in a home and in a model of it: entries, revisions and watches are the same."""
 
     async def run():
         store, base = home.open(), f"/test/{secrets.token_hex(6)}/"
@@ -1103,3 +1100,27 @@ async def test_a_home_does_what_a_dictionary_would(home, steps):
         await store.close()
 
     await within(run(), 60)
+
+
+LAWS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+# Two functions: pytest-twisted does not take one that is both parametrised and hypothesis'.
+
+
+@given(steps=st.lists(STEPS, max_size=25))
+@LAWS
+@pytest.mark.parametrize("home", ["sqlite"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_file_does_what_a_dictionary_would(home, steps):
+    """Whatever is done, in whatever order."""
+    await is_like_a_dictionary(home, steps)
+
+
+@given(steps=st.lists(STEPS, max_size=25))
+@LAWS
+@pytest.mark.parametrize("home", ["etcd"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_etcd_does_what_a_dictionary_would(home, steps):
+    """Whatever is done, in whatever order."""
+    await is_like_a_dictionary(home, steps)

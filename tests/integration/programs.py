@@ -278,6 +278,8 @@ class Etcd(Program):
         self.members: list[Etcd] = [self]
         self.certificates = certificates
         """A folder with ca.pem, server.pem and server.key: TLS for clients, who need a certificate too."""
+        self.quota = 0
+        """Bytes that its data may have; 0 for what it has by itself."""
 
     @property
     def url(self) -> str:
@@ -303,6 +305,8 @@ class Etcd(Program):
             "initial-cluster": ",".join(f"{each.member}={each.peer_url}" for each in self.members),
             "initial-cluster-token": self.members[0].member,
         }
+        if self.quota:
+            options["quota-backend-bytes"] = str(self.quota)
         if self.certificates is not None:
             options |= {
                 "cert-file": str(self.certificates / "server.pem"),

@@ -196,3 +196,25 @@ def test_cas_ids_are_the_nodes(nodes: list[Memcached], talks: tuple[Talk, Talk])
     asked = request(0x01, 3, extras=bytes(8), key=b"k", value=b"2", cas=cas)
 
     assert [reply[1] for reply in proxied.say(asked + asked)] == [0, 2]
+
+
+def test_stats_of_nodes_are_added_up(talks: tuple[Talk, Talk]) -> None:
+    """And named as a memcached names them."""
+    stat = 0x10
+    for talk in talks:
+        talk.say(b"".join(request(0x01, 1, extras=bytes(8), key=b"key-%d" % n) for n in range(30)))
+
+    numbers = [
+        [{key: value for *_, key, value in talk.say(request(stat, 1, key=what))} for talk in talks]
+        for what in (b"items", b"slabs", b"settings", b"sizes")
+    ]
+
+    for direct, proxied in numbers:
+        assert proxied.keys() <= direct.keys()
+    # Some that other tests have left may lie there, expired.
+    assert all(int(told[b"items:1:number"]) >= 30 for told in numbers[0])
+    assert {told[b"1:chunk_size"] for told in numbers[1]} == {b"96"}
+    assert {told[b"verbosity"] for told in numbers[2]} == {b"0"}
+    assert talks[1].say(request(stat, 1, key=b"nonsense")) == talks[0].say(
+        request(stat, 1, key=b"nonsense")
+    )

@@ -45,9 +45,9 @@ INSTANCE_MOVES: Moves[InstanceState] = {
 """
 
 
-def _one_kind(node_id: NodeId | None, alias: str, bus_port: int) -> Iterator[Problem]:
-    if (node_id is None) == (not alias):
-        found = "has neither" if not alias else "has both"
+def _one_kind(node_id: NodeId | None, alias: Name | None, bus_port: int) -> Iterator[Problem]:
+    if (node_id is None) == (alias is None):
+        found = "has neither" if alias is None else "has both"
         yield Problem("alias", f"must be given, or node_id for a Redis Cluster, but it {found}")
     if (node_id is None) != (bus_port == 0):
         has = "must be given beside" if bus_port == 0 else "must be 0 without"
@@ -100,8 +100,8 @@ class Instance(Record):
     version: VersionName
     """What it runs now, or is started with."""
 
-    alias: Line = Line("")
-    """Its name on the proxy's ring, which outlives it; empty for a Redis Cluster."""
+    alias: Name | None = None
+    """Its name on the proxy's ring, which outlives it; none for a Redis Cluster."""
 
     node_id: NodeId | None = None
     """Its name in a Redis Cluster; none for other kinds."""

@@ -35,8 +35,8 @@ from overlord.platform.model.units import (
 )
 from overlord.platform.model.work import ChangeConfig, Work
 
-MAX_STEPS = 2_500
-"""Steps of a job, so that it fits into one value of the store, texts of failures included."""
+MAX_STEPS = 4_000
+"""Steps of a job, so that it fits into one value of the store when all are done."""
 
 JobState = Literal["held", "queued", "running", "cancelling", "done", "failed", "cancelled"]
 JOB_MOVES: Moves[JobState] = {

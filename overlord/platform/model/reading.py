@@ -16,11 +16,13 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from overlord.config import Hook, Problem, Table, converter, did_you_mean, problems_in, shown
 from overlord.platform.model.errors import InvalidRecord
+from overlord.platform.model.job import Step
 from overlord.platform.model.port_range import PortRange, port_range
 from overlord.platform.model.record import NOT_WRITTEN, Record, Rule
 from overlord.platform.model.references import REFERENCES, Known
 from overlord.platform.model.release import Releases, releases
 from overlord.platform.model.slots import SlotRange, slot_range
+from overlord.platform.model.template import Directive
 from overlord.platform.model.units import HOOKS
 from overlord.platform.model.work import KINDS, Work
 
@@ -161,6 +163,10 @@ def _converter() -> Converter:
     made.register_structure_hook_func(lambda type_: type_ == Work, _work)
     for type_ in spelled:
         made.register_unstructure_hook(type_, str)
+    for part in _SHORT:
+        write: Callable[[Any], Table]
+        write = make_dict_unstructure_fn(part, made, _cattrs_omit_if_default=True)
+        made.register_unstructure_hook(part, write)
     for kind in KINDS.values():
         write = make_dict_unstructure_fn(kind, made)
         made.register_unstructure_hook(kind, _tagged(kind.KIND, write))
@@ -171,5 +177,8 @@ def _converter() -> Converter:
 def _tagged(kind: str, write: Callable[[Any], Table]) -> Callable[[Any], Table]:
     return lambda work: {"kind": kind, **write(work)}
 
+
+_SHORT: tuple[type, ...] = (Step, Directive)
+"""Parts of which a record has thousands: what is as by default is not written."""
 
 _CONVERTER = _converter()

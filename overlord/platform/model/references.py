@@ -17,6 +17,7 @@ from overlord.platform.model.secrets import Secrets
 from overlord.platform.model.template import CacheType, Template
 from overlord.platform.model.topology import Topology
 from overlord.platform.model.units import AppidName, VersionName
+from overlord.platform.model.work import ChangeConfig, Replace, Upgrade, Work
 
 
 @frozen(kw_only=True)
@@ -84,6 +85,20 @@ def _settings_fit(
             yield Problem("settings", f"the template {template!r} {what}")
 
 
+def _work_names(known: Known, work: Work) -> Iterator[Problem]:
+    """What a job is to bring about has to exist, too."""
+    if isinstance(work, Upgrade):
+        yield from _unknown("work.version", "version", work.version, known.versions)
+    if isinstance(work, ChangeConfig):
+        yield from _unknown("work.template", "template", work.template, known.templates)
+        template = known.templates.get(work.template)
+        for what in setting_problems(template, None, work.settings) if template else ():
+            yield Problem("work.settings", f"the template {work.template!r} {what}")
+    if isinstance(work, Replace):
+        for index, host in enumerate(work.avoid):
+            yield from _unknown(f"work.avoid[{index}]", "host", host, known.hosts)
+
+
 REFERENCES: Mapping[type[Record], tuple[object, ...]] = {
     Cluster: (_group, _appids, _version, _template, _template_fits, _version_starts, _settings_fit),
     Host: (_group,),
@@ -91,6 +106,6 @@ REFERENCES: Mapping[type[Record], tuple[object, ...]] = {
     Topology: (_cluster,),
     Secrets: (_cluster,),
     FrontEndPort: (_cluster,),
-    Job: (_cluster,),
+    Job: (_cluster, _work_names),
 }
 """Rules of each kind of record that need to know what else exists."""

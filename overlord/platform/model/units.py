@@ -8,6 +8,7 @@ in one spelling, have no `/`, are never `.` or `..`, and end; a hyphen is as goo
 import ipaddress
 import math
 import re
+from functools import lru_cache
 from typing import Annotated, Any, NewType
 
 from overlord.config import (
@@ -117,14 +118,21 @@ def node_id(value: object, _: Any = None) -> NodeId:
 
 def ip_address(value: object, _: Any = None) -> IpAddress:
     """Read an IPv4 or IPv6 address, without brackets; it comes out in its one short spelling."""
-    try:
-        # A number would be an address to ipaddress, and a zone names an interface of one machine.
-        if not isinstance(value, str) or "%" in value:
-            raise ValueError  # noqa: TRY301
-        return IpAddress(str(ipaddress.ip_address(value)))
-    except ValueError:
+    # A number would be an address to ipaddress, and a zone names an interface of one machine.
+    found = _spelled(value) if isinstance(value, str) and "%" not in value else ""
+    if not found:
         what = "must be an IP address, such as '10.0.0.1' or 'fd00::1'"
-        raise ValueError(f"{what}, not {shown(value)}") from None
+        raise ValueError(f"{what}, not {shown(value)}")
+    return IpAddress(found)
+
+
+@lru_cache(maxsize=10_000)  # a host has many instances, and each record of one names its address
+def _spelled(address: str) -> str:
+    """The short spelling of an address, or nothing when it is none."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
 
 
 def sha256(value: object, _: Any = None) -> Sha256:

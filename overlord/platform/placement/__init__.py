@@ -13,6 +13,7 @@ Inside: `books` (what is free) -> `board` (one cluster in small integers) -> `ro
 why not. docs/placement.md has the guarantees, the algorithm with its proofs, and the limits.
 """
 
+from overlord.platform.placement.aside import made_aside
 from overlord.platform.placement.demand import ANY_ROLE, Demand, Kind, Risk, Shape
 from overlord.platform.placement.errors import PlacementError, Reason
 from overlord.platform.placement.grow import append, create
@@ -28,6 +29,7 @@ from overlord.platform.placement.picture import (
 )
 from overlord.platform.placement.plan import Move, Plan, Promotion, apply
 from overlord.platform.placement.ports import PortSet
+from overlord.platform.placement.shrink import scale_in
 
 __all__ = [
     "ANY_ROLE",
@@ -52,5 +54,7 @@ __all__ = [
     "create",
     "drain",
     "hosts_of",
+    "made_aside",
     "replace",
+    "scale_in",
 ]

@@ -66,7 +66,7 @@ def refuse_room(board: Board, books: Books, new: int) -> NoReturn:
         problem + _why_not(board, books),
         demand.cluster,
         (
-            _more_hosts(demand, further, each),
+            hosts_for(demand, further, each),
             *(f"{size_of(demand, size)} on these hosts" for size in sizes),
         ),
         (further, each),
@@ -94,7 +94,7 @@ def refuse_host(
         f" on {listed(own)} already, and other hosts have no room within the guarantees:"
         f" {listed(others)}{_why_not(board, books)}",
         demand.cluster,
-        (_more_hosts(demand, further, each),),
+        (hosts_for(demand, further, each),),
         (further, each),
     )
 
@@ -125,7 +125,8 @@ def fits(
     return sum(room) >= new * demand.copies and hosts >= shape.least_hosts
 
 
-def _more_hosts(demand: Demand, further: int, each: int) -> str:
+def hosts_for(demand: Demand, further: int, each: int) -> str:
+    """Further hosts for a sentence: how many, with how much free."""
     return f"{_hosts(further)} more with {demand.shown(each)} free (room for {_instances(each)})"
 
 

@@ -95,7 +95,11 @@ class Board:
 
     def _link(self, one: int, other: int, change: int) -> None:
         for a, b in ((one, other), (other, one)):
-            self.links[a][b] = self.links[a].get(b, 0) + change
+            shared = self.links[a].get(b, 0) + change
+            if shared:
+                self.links[a][b] = shared
+            else:
+                del self.links[a][b]
 
 
 def rank_key(books: Books, host: str, demand: Demand) -> tuple[int, int, int, str]:

@@ -24,6 +24,8 @@ class Reason(Enum):
     """For one instance that has to go elsewhere, no host is left that it may be on."""
     MAJORITY = "majority"
     """However the roles are given out, one host would have too many of the masters."""
+    TOO_SMALL = "too small"
+    """A scale-in to this size would break a guarantee, and what would have to move cannot."""
     NOT_ACCEPTED = "not accepted"
     """The plan names a risk, and nobody has accepted it."""
     STALE = "stale"

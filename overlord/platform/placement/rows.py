@@ -19,8 +19,8 @@ from attrs import define, field
 
 from overlord.platform.placement.board import Board
 
-SWAP_TRIES = 100_000
-"""Exchanges between shards that are tried to spread them better, at most."""
+SWAP_TRIES = 5_000
+"""Exchanges of two instances that are tried to spread them better, at most."""
 
 _ZONE_WEIGHT = 1 << 40
 _RACK_WEIGHT = 1 << 20
@@ -211,25 +211,35 @@ def spread_better(board: Board, first: int) -> None:
     is_better = True
     while is_better and tries > 0:
         is_better = False
+        fewest = _fewest_shared(board)
         for row in rows:
-            if _row_cost(board, row) == 0:
+            if not _may_improve(board, row, fewest):
                 continue
             for other in rows:
-                tries -= 1
+                tries -= board.shape.demand.copies**2
                 if other != row and _exchange(board, row, other):
                     is_better = True
             if tries <= 0:
                 break
 
 
-def _row_cost(board: Board, row: int) -> int:
-    """What could be better about a shard: two in a zone, two in a rack, pairs that share others."""
+def _fewest_shared(board: Board) -> int:
+    """How many shards those two hosts share that share fewest, of the hosts that have any."""
+    used = [host for host, count in enumerate(board.count) if count]
+    others = len(used) - 1
+    if any(len(board.links[host]) < others for host in used):
+        return 0
+    return min((min(board.links[host].values()) for host in used if others), default=0)
+
+
+def _may_improve(board: Board, row: int, fewest: int) -> bool:
+    """Whether two of a shard are in one zone or rack, or share so many that others share too few."""
     members = board.rows[row]
-    cost = 0
-    for at, host in enumerate(members):
-        for other in members[:at]:
-            cost += board.links[host][other] - 1 + _label_cost(board, host, other)
-    return cost
+    return any(
+        board.links[host][other] > fewest + 1 or _label_cost(board, host, other) > 0
+        for at, host in enumerate(members)
+        for other in members[:at]
+    )
 
 
 def _label_cost(board: Board, host: int, other: int) -> int:

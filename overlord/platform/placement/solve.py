@@ -72,7 +72,7 @@ def plan_cluster(
         if not was_broken:
             refuse_majority(board)
         _choose_masters_somehow(board)
-    plan = _plan_of(board, books, staying, gone)
+    plan = plan_of(board, books, staying, gone)
     risks = shape.risks if new_shards else ()
     broken = (Risk.ALREADY_BROKEN,) if was_broken else ()
     return Plan(
@@ -185,7 +185,7 @@ def notes_of(board: Board) -> tuple[str, ...]:
     return (f"cluster '{demand.cluster}': {some} are in one zone: there is no room in others",)
 
 
-def _plan_of(board: Board, books: Books, staying: Shards, gone: Collection[Instance]) -> Plan:
+def plan_of(board: Board, books: Books, staying: Shards, gone: Collection[Instance]) -> Plan:
     """The plan that the board stands for; what it needs is booked."""
     new_on: Counter[int] = Counter(
         host for row, members in enumerate(board.rows) for host in members[board.fixed[row] :]

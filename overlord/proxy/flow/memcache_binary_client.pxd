@@ -11,6 +11,12 @@ cdef class FlushSplit(Split):
     cdef int opcode
     cdef long long opaque
 
+cdef class FrameNumbersSplit(Split):
+    cdef bytes what
+    cdef long long opaque
+
+cdef bytes _joined_flush(FlushSplit flush, list replies)
+
 cdef class BinaryClient(MemcacheClient):
     cdef BinaryScanner frames
     cdef readonly int speaks
@@ -25,4 +31,6 @@ cdef class BinaryClient(MemcacheClient):
     cdef int _forward(self, int opcode, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _node_is_missing(self, int opcode) except -1
     cdef int _own(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _stat(self, bytes what) except -1
+    cdef int _ask_nodes(self, Split split, bytes request, int opcode) except -1
     cdef int _flush_all(self, bytes asked) except -1

@@ -17,7 +17,7 @@ import cython
 
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_binary_link import refusal
-from overlord.proxy.flow.memcache_local import version_of
+from overlord.proxy.flow.memcache_local import OF_NODES, version_of
 from overlord.proxy.flow.memcache_login import (
     FOR_STRANGERS,
     MECHANISM,
@@ -25,6 +25,7 @@ from overlord.proxy.flow.memcache_login import (
     TEXTS,
     sasl_status,
 )
+from overlord.proxy.flow.memcache_numbers import joined_frames, number_frames
 from overlord.proxy.flow.memcache_opcodes import KEY, NO_KEY, OPCODES, Deed, Hides, Opcode
 from overlord.wire.memcache_binary import (
     AUTH_CONTINUE,
@@ -85,7 +86,7 @@ FIRST_BYTE = cython.declare(cython.int, 0x80)
 """Of every request in this protocol, and of none in the other."""
 CLASS_GET = cython.declare(cython.int, int(CommandClass.GET))
 HEADER_BYTES = cython.declare(cython.Py_ssize_t, 24)
-FLUSH = 0x08
+FLUSH, STAT = 0x08, 0x10
 OK = b"\x00\x00"
 
 SERVED = cython.declare(cython.int, 1)
@@ -141,6 +142,22 @@ class FlushSplit(Split):
     def __init__(self, opcode: cython.int, opaque: cython.longlong) -> None:
         Split.__init__(self, 0, 0)
         self.opcode = opcode
+        self.opaque = opaque
+
+
+@cython.cclass
+class FrameNumbersSplit(Split):
+    """
+    A STAT that every node is asked for.
+
+    Attributes:
+        what: which numbers are asked for.
+        opaque: that of the request.
+    """
+
+    def __init__(self, what: bytes, opaque: cython.longlong) -> None:
+        Split.__init__(self, 0, 0)
+        self.what = what
         self.opaque = opaque
 
 
@@ -328,6 +345,8 @@ class BinaryClient(MemcacheClient):
         deed = ROWS[opcode].deed
         if deed is Deed.FLUSH:
             return self._flush_all(cut(p, start, end))
+        if deed is Deed.STAT:
+            return self._stat(cut(p, start + scanner.key_start, start + scanner.key_end))
         if deed is Deed.SASL:
             return self._log_in(
                 cut(p, start + scanner.key_start, start + scanner.key_end),
@@ -337,8 +356,6 @@ class BinaryClient(MemcacheClient):
         flow.local_answers += 1
         if deed is Deed.VERSION:
             self._say(value=version_of(flow.facts.node_versions))
-        elif deed is Deed.STAT:
-            self._stat(cut(p, start + scanner.key_start, start + scanner.key_end))
         elif deed is Deed.QUIT:
             if HIDDEN[opcode] == LOUD:
                 self._say()
@@ -375,37 +392,40 @@ class BinaryClient(MemcacheClient):
         scanner: BinaryScanner = self.frames
         self.say(frame(REPLY, scanner.opcode, opaque=scanner.opaque, key=key, value=value))
 
-    def _stat(self, what: bytes) -> None:
-        """Tell the proxy's own numbers."""
-        if what not in (b"", b"proxy"):
-            self.say(self._refusal(NOT_FOUND, "Not found"))
-            return
+    def _stat(self, what: bytes) -> cython.int:
+        """Tell the proxy's own numbers, or those of all nodes made one."""
         scanner: BinaryScanner = self.frames
-        lines: list = [
-            frame(
-                REPLY,
-                scanner.opcode,
-                opaque=scanner.opaque,
-                key=str(name).encode(),
-                value=str(value).encode(),
-            )
-            for name, value in self.flow.facts.numbers().items()
-        ]
-        lines.append(frame(REPLY, scanner.opcode, opaque=scanner.opaque))
-        self.say(b"".join(lines))
+        flow: Flow = self.flow
+        split: Split
+        if what in OF_NODES:
+            split = FrameNumbersSplit(what, scanner.opaque)
+            request: bytes = frame(REQUEST, STAT, opaque=scanner.opaque, key=what)
+            return self._ask_nodes(split, request, STAT)
+        if what not in (b"", b"proxy"):
+            return self._refuse_with(NOT_FOUND, "Not found")
+        flow.requests += 1
+        flow.local_answers += 1
+        numbers = {
+            str(name).encode(): str(value).encode() for name, value in flow.facts.numbers().items()
+        }
+        self.say(number_frames(numbers, scanner.opaque))
+        return 1
+
+    def _ask_nodes(self, split: Split, request: bytes, opcode: cython.int) -> cython.int:
+        """Send every node this request; their replies are joined as `split` says."""
+        part: Pending
+        taken: cython.int = self.ask_each(split, self.flow.nodes, request)
+        for part in split.parts:
+            part.keys = opcode
+            part.cursor = self.frames.opaque
+        return taken
 
     def _flush_all(self, asked: bytes) -> cython.int:
         """Have every node drop all it has."""
         scanner: BinaryScanner = self.frames
         split: Split = FlushSplit(scanner.opcode, scanner.opaque)
-        part: Pending
-        taken: cython.int
         split.silence = HIDDEN[scanner.opcode]
-        taken = self.ask_each(split, self.flow.nodes, asked[:1] + bytes([FLUSH]) + asked[2:])
-        for part in split.parts:
-            part.keys = FLUSH
-            part.cursor = scanner.opaque
-        return taken
+        return self._ask_nodes(split, asked[:1] + bytes([FLUSH]) + asked[2:], FLUSH)
 
     def refused_part(self) -> bytes:
         """The reply to a part of a command whose node takes no request."""
@@ -414,25 +434,33 @@ class BinaryClient(MemcacheClient):
         return self._refusal(TEMPORARY_FAILURE, self.refusal)
 
     def join(self, split: Split) -> cython.int:
-        """All nodes have answered a flush: the first that refused it is the answer."""
+        """All nodes have answered a command that was sent to each of them."""
         if self.speaks == TEXT:
             return MemcacheClient.join(self, split)
-        flush: FlushSplit = cython.cast(FlushSplit, split)
         part: Pending
-        reply: bytes = frame(REPLY, flush.opcode, opaque=flush.opaque)
-        is_hidden: cython.bint = split.silence != LOUD
+        reply: bytes
+        replies: list = []
         split.give_back()
         if split.failed:
             self.flow.errors += 1
         for part in split.parts:
-            if part.reply[6:8] != OK:
-                reply = part.reply[:1] + bytes([flush.opcode]) + part.reply[2:]
-                is_hidden = False
-                break
+            replies.append(part.reply)  # noqa: PERF401  # compiled, only a declared variable has the type
         split.parts = []
-        if is_hidden:
-            reply = b""
+        if isinstance(split, FrameNumbersSplit):
+            numbers: FrameNumbersSplit = split
+            reply = joined_frames(numbers.what, replies, numbers.opaque)
+        else:
+            reply = _joined_flush(cython.cast(FlushSplit, split), replies)
         return self.answer(split, reply, 0, len(reply))
+
+
+def _joined_flush(flush: FlushSplit, replies: list) -> bytes:
+    """The first reply that refuses a flush; if none does, that it was carried out, which may be hidden."""
+    reply: bytes
+    for reply in replies:
+        if reply[6:8] != OK:
+            return reply[:1] + bytes([flush.opcode]) + reply[2:]
+    return frame(REPLY, flush.opcode, opaque=flush.opaque) if flush.silence == LOUD else b""
 
 
 NAMES = {

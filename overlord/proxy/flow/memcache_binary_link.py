@@ -168,7 +168,7 @@ class BinaryLink(NodeLink):
                 return end
             else:
                 self.wanted = scanner.whole
-                if self.pass_over(scanner.whole, at, end) > 0:
+                if scanner.at == 0 and self.pass_over(scanner.whole, at, end) > 0:
                     scanner.give_up_body(end - at)
                     at = end
                 break

@@ -26,7 +26,6 @@ cdef class MemcacheClient(ProxiedClient):
     cdef int _meta(self, int verb, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _node_of_base64(self, const unsigned char* p, Py_ssize_t start) except -2
     cdef int _many(self, Py_ssize_t first, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int _only_node(self, Py_ssize_t first, const unsigned char* p) except -2
     cdef list _share_out(self, ValuesSplit split, Py_ssize_t first, const unsigned char* p)
     cdef int _fill_parts(self, ValuesSplit split, list nodes, Py_ssize_t first, const unsigned char* p) except -1
     cdef int _slowly(self, const unsigned char* p, Py_ssize_t start, Py_ssize_t end) except -1

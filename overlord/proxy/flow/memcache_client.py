@@ -18,18 +18,17 @@ import cython
 
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_local import (
-    BAD_FORMAT,
-    ERROR,
     NO_FLUSH,
     NOREPLY,
     NOT_SUPPORTED,
-    Deed,
+    Task,
     answer,
 )
 from overlord.proxy.flow.memcache_login import NOT_YET, STORED, text_login
-from overlord.wire.memcache_text import words_of
+from overlord.wire.memcache_text import BAD_FORMAT, ERROR, LINE_TOO_LONG, words_of
 
 if cython.compiled:
+    from cython.cimports.overlord.hashing.ring import Ring
     from cython.cimports.overlord.proxy.flow.client import ProxiedClient
     from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
     from cython.cimports.overlord.proxy.flow.memcache_join import (
@@ -38,6 +37,7 @@ if cython.compiled:
         join_numbers,
         join_ok,
         join_values,
+        new_values_split,
     )
     from cython.cimports.overlord.proxy.flow.parts import (
         IS_BARRIER,
@@ -75,6 +75,7 @@ if cython.compiled:
     )
     from cython.cimports.overlord.wire.stream import OPEN
 else:
+    from overlord.hashing.ring import Ring
     from overlord.proxy.flow.client import ProxiedClient
     from overlord.proxy.flow.memcache_dialect import MemcacheDialect
     from overlord.proxy.flow.memcache_join import (
@@ -83,6 +84,7 @@ else:
         join_numbers,
         join_ok,
         join_values,
+        new_values_split,
     )
     from overlord.proxy.flow.parts import (
         IS_BARRIER,
@@ -138,7 +140,6 @@ BARRIER = cython.declare(bytes, b"mn\r\n")
 MN = b"MN\r\n"
 NO_VALUES = b"END\r\n"
 MEET_END = b"EN\r\n"
-LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 SMALL_Q = cython.declare(cython.int, 113)
 SMALL_B = cython.declare(cython.int, 98)
 
@@ -476,7 +477,6 @@ class MemcacheClient(ProxiedClient):
         split: ValuesSplit
         link: Link
         node: Node
-        only: cython.int
         count: cython.Py_ssize_t
         at: cython.Py_ssize_t
         head: cython.Py_ssize_t
@@ -492,18 +492,19 @@ class MemcacheClient(ProxiedClient):
                 return self._refuse(BAD_FORMAT, False)
         flow.requests += 1
         count = words.count - first
-        only = self._only_node(first, p)
-        if only >= 0:
-            link = self._link_of(only, CLASS_MGET, count)
+        split = new_values_split(count, cut(p, start, stop), first)
+        nodes: list = self._share_out(split, first, p)
+        if len(nodes) == 1:
+            split.forget_line()
+            node = nodes[0]
+            link = self._link_of(node.index, CLASS_MGET, count)
             if link is None:
                 return 0 if self.waits else 1
             link.outgoing.append(p, start, end)
             self.ask(link, CLASS_MGET).keys = count
             return 1
-        split = ValuesSplit(count, cut(p, start, stop), first)
         split.client = self
         split.command_class = CLASS_SPLIT
-        nodes: list = self._share_out(split, first, p)
         link = self.full_link(nodes)
         if link is not None:
             flow.requests -= 1  # it is counted when it comes again
@@ -522,23 +523,12 @@ class MemcacheClient(ProxiedClient):
                 node.part_link.outgoing.append(LINE_END, 0, len(LINE_END))
         return self.parts_are_sent(split, nodes)
 
-    def _only_node(self, first: cython.Py_ssize_t, p: cython.p_const_uchar) -> cython.int:
-        """The one node that has all these keys; -1 if there are several."""
-        words: Words = self.dialect.words
-        at: cython.Py_ssize_t
-        only: cython.int = self.flow.ring.node_of(p, words.start_of(first), words.end_of(first))
-        if self.flow.ring.is_random:
-            return only
-        for at in range(first + 1, words.count):
-            if self.flow.ring.node_of(p, words.start_of(at), words.end_of(at)) != only:
-                return -1
-        return only
-
     def _share_out(
         self, split: ValuesSplit, first: cython.Py_ssize_t, p: cython.p_const_uchar
     ) -> list[Node]:
         """The nodes that have a part of it, in the order of their first keys; `owners` are noted."""
         flow: Flow = self.flow
+        ring: Ring = flow.ring
         words: Words = self.dialect.words
         owners: bytearray = split.owners
         nodes: list = []
@@ -546,9 +536,11 @@ class MemcacheClient(ProxiedClient):
         index: cython.Py_ssize_t
         at: cython.Py_ssize_t
         flow.serial += 1
+        if ring.is_random:
+            return [flow.nodes[ring.node_of(p, words.start_of(first), words.end_of(first))]]
         for index in range(split.count):
             at = first + index
-            node = flow.nodes[flow.ring.node_of(p, words.start_of(at), words.end_of(at))]
+            node = flow.nodes[ring.node_of(p, words.start_of(at), words.end_of(at))]
             if node.mark != flow.serial:
                 node.mark = flow.serial
                 node.part = len(nodes)
@@ -606,15 +598,15 @@ class MemcacheClient(ProxiedClient):
         if not words:
             return self._refuse(ERROR, False)
         result = answer(words, self.flow.facts)
-        if result.deed is Deed.FLUSH:
+        if result.task is Task.FLUSH:
             return self._flush(words)
-        if result.deed is Deed.ASK_NODES:
+        if result.task is Task.ASK_NODES:
             split = NumbersSplit(words[1])
             return self.ask_each(split, self.flow.nodes, b"stats %b\r\n" % words[1])
-        if result.deed is Deed.CLOSE:
+        if result.task is Task.CLOSE:
             self.take_leave("client said quit")
             return 1
-        if result.reply.endswith(b"ERROR\r\n") or result.reply.startswith(b"CLIENT_ERROR"):
+        if result.is_error:
             return self._refuse(result.reply, False)
         self.flow.requests += 1
         self.flow.local_answers += 1

@@ -6,6 +6,7 @@ cdef class ValuesSplit(Split):
 
     cdef int forget_line(self) except -1
 
+cdef ValuesSplit new_values_split(Py_ssize_t count, bytes line, Py_ssize_t first)
 cdef int join_values(ValuesSplit split) except -1
 cdef class NumbersSplit(Split):
     cdef bytes what

@@ -19,6 +19,7 @@ import cython
 
 from overlord.proxy.flow.command_class import CommandClass
 from overlord.proxy.flow.memcache_login import NOT_YET, STORED, WRONG
+from overlord.wire.memcache_text import BAD_FORMAT, ERROR, FLAGS_TOO_LONG
 
 if cython.compiled:
     from cython.cimports.overlord.proxy.flow.memcache_dialect import MemcacheDialect
@@ -59,12 +60,11 @@ COUNTS_HITS = cython.declare(cython.int, int(CommandClass.MGET_PART))
 """The last of the classes whose replies say which keys were found."""
 VERSION = b"version\r\n"
 IS_VERSION = b"VERSION "
-KNOWS_NO_VERSION = b"ERROR\r\n"
 MEET_END = b"EN\r\n"
 NO_VALUES = b"END\r\n"
-REFUSED = (b"ERROR\r\n", b"CLIENT_ERROR bad command line format\r\n")
+REFUSED = (ERROR, BAD_FORMAT)
 """Replies to a `set` and the like that mean that the node has not taken the data for data."""
-REFUSED_META = (b"ERROR\r\n", b"CLIENT_ERROR options flags too long\r\n")
+REFUSED_META = (ERROR, FLAGS_TOO_LONG)
 """The same for `ms`, whose other errors come when its data have been swallowed."""
 BIG_M = cython.declare(cython.int, 77)
 BIG_N = cython.declare(cython.int, 78)
@@ -107,7 +107,7 @@ class MemcacheLink(NodeLink):
             return
         if reply.startswith(IS_VERSION):
             dialect.versions[self.node.label] = reply[len(IS_VERSION) : -2]
-        elif reply != KNOWS_NO_VERSION:
+        elif reply != ERROR:
             self.break_off(f"greeted with {reply[:32]!r}")
             return
         self.is_greeted()

@@ -9,10 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from overlord import __version__
+from overlord.wire.memcache_text import BAD_FORMAT, ERROR
 
-ERROR = b"ERROR\r\n"
 OK = b"OK\r\n"
-BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 NO_DELAY = b"CLIENT_ERROR invalid exptime argument\r\n"
 NOT_SUPPORTED = b"CLIENT_ERROR this proxy has no such command\r\n"
 NO_FLUSH = b"CLIENT_ERROR flush_all not allowed\r\n"
@@ -41,7 +40,7 @@ OF_NODES = frozenset((b"items", b"settings", b"sizes", b"slabs"))
 DIGITS = frozenset(b"0123456789")
 
 
-class Deed(Enum):
+class Task(Enum):
     """What is to be done beside the reply."""
 
     NOTHING = 0
@@ -57,7 +56,12 @@ class Answer:
     """What becomes of a command; with an empty reply the client is told nothing."""
 
     reply: bytes
-    deed: Deed = Deed.NOTHING
+    task: Task = Task.NOTHING
+    is_error: bool = False
+
+
+def _error(reply: bytes) -> Answer:
+    return Answer(reply, is_error=True)
 
 
 def answer(words: Sequence[bytes], facts: Any) -> Answer:
@@ -66,24 +70,24 @@ def answer(words: Sequence[bytes], facts: Any) -> Answer:
     if name == b"version":
         return Answer(b"VERSION %b\r\n" % version_of(facts.node_versions))
     if name == b"quit":
-        return Answer(b"", Deed.CLOSE)
+        return Answer(b"", Task.CLOSE)
     if name == b"verbosity":
-        return Answer(b"" if silent else _verbosity(words))
+        return Answer(b"") if silent else _verbosity(words)
     if name == b"flush_all":
         delay = [word for word in words[1:2] if word != NOREPLY]
         if delay and not is_number(delay[0]):
-            return Answer(b"" if silent else NO_DELAY)
-        return Answer(b"", Deed.FLUSH)
+            return Answer(b"") if silent else _error(NO_DELAY)
+        return Answer(b"", Task.FLUSH)
     if name == b"stats":
         return _stats(words[1:], facts)
-    return Answer(NOT_SUPPORTED if name in ADMINISTRATION else ERROR)
+    return _error(NOT_SUPPORTED if name in ADMINISTRATION else ERROR)
 
 
-def _verbosity(words: Sequence[bytes]) -> bytes:
+def _verbosity(words: Sequence[bytes]) -> Answer:
     """Accepted as memcached does; what the proxy logs is said in its own configuration."""
     if len(words) < 2:
-        return ERROR
-    return OK if is_number(words[1]) else BAD_FORMAT
+        return _error(ERROR)
+    return Answer(OK) if is_number(words[1]) else _error(BAD_FORMAT)
 
 
 def is_number(word: bytes) -> bool:
@@ -110,8 +114,8 @@ def _stats(what: Sequence[bytes], facts: Any) -> Answer:
     if not what or what[0] == b"proxy":
         return Answer(listed(facts.numbers()))
     if what[0] in OF_NODES:
-        return Answer(b"", Deed.ASK_NODES)
-    return Answer(NOT_SUPPORTED if what[0] in OF_ONE_SERVER else ERROR)
+        return Answer(b"", Task.ASK_NODES)
+    return _error(NOT_SUPPORTED if what[0] in OF_ONE_SERVER else ERROR)
 
 
 def listed(numbers: Mapping[str, object]) -> bytes:

@@ -42,6 +42,7 @@ cdef enum:
     WITH_META_DATA = -2
 
 cdef Pending new_pending()
+cdef Split new_split(int join, Py_ssize_t count)
 cdef int let_go_on(list waiters) except -1
 
 cdef class Pending:
@@ -70,6 +71,7 @@ cdef class Split(Pending):
     cdef bytearray owners
     cdef Py_ssize_t count
 
+    cdef int begin(self, int join, Py_ssize_t count) except -1
     cdef int give_back(self) except -1
     cdef int forget_parts(self) except -1
 

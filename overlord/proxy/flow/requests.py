@@ -50,6 +50,7 @@ if cython.compiled:
         Link,
         Node,
         Split,
+        new_split,
     )
     from cython.cimports.overlord.wire.buffer import HEAD_ROOM, cut
     from cython.cimports.overlord.wire.resp import (
@@ -81,6 +82,7 @@ else:
         Link,
         Node,
         Split,
+        new_split,
     )
     from overlord.wire.buffer import HEAD_ROOM, cut
     from overlord.wire.resp import INCOMPLETE, INLINE, VIOLATION, WHOLE, Args, RequestScanner
@@ -387,7 +389,7 @@ class RedisClient(ProxiedClient):
         only = self._only_node(step, count, p)
         if only >= 0:
             return self.forward(only, command_class, p, start, end)
-        split = Split(join, count)
+        split = new_split(join, count)
         split.client = self
         split.command_class = CLASS_SPLIT
         nodes: list = self._share_out(split, step, p)

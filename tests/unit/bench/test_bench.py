@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 from bench import run as command
+from bench.dialects import Binary, Dialect, Meta, Redis, Text
 from bench.errors import BenchError
 from bench.figures import Figure, Result, Round, cost_figures, load_figures, memory_figures
 from bench.load import Sample, benchmark_row
@@ -178,16 +179,44 @@ def test_every_aim_belongs_to_a_figure_that_is_measured() -> None:
     assert measured == set(WANTED)
 
 
-def test_both_proxies_get_the_same_nodes() -> None:
+@pytest.mark.parametrize("dialect", [Redis(), Text()])
+def test_both_proxies_get_the_same_nodes(dialect: Dialect) -> None:
     """Otherwise the comparison would be one of configurations."""
-    cluster = tomllib.loads(overlord_config(7000, [7001, 7002]))["clusters"][0]
-    pool = nutcracker_config(7000, [7001, 7002])
+    cluster = tomllib.loads(overlord_config(7000, [7001, 7002], dialect))["clusters"][0]
+    pool = nutcracker_config(7000, [7001, 7002], dialect)
 
     assert cluster["servers"] == ["127.0.0.1:7001:1", "127.0.0.1:7002:1"]
     assert [line.strip("- ") for line in pool.splitlines()[-2:]] == cluster["servers"]
+    assert f"redis: {str(cluster['cache_type'] == 'redis').lower()}\n" in pool
     assert f"hash: {cluster['hash_method']}\n" in pool
     assert f"distribution: {cluster['hash_distribution']}\n" in pool
     assert f"server_connections: {cluster['node_connections']}\n" in pool
+
+
+@pytest.mark.parametrize(
+    ("dialect", "get", "found"),
+    [
+        (Redis(), b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nx\r\n$1\r\nx\r\n"),
+        (Text(), b"get a b\r\n", b"VALUE a 0 1\r\nx\r\nVALUE b 0 1\r\nx\r\nEND\r\n"),
+        (Meta(), b"mg a v\r\nmg b v\r\n", b"VA 1\r\nx\r\nVA 1\r\nx\r\n"),
+    ],
+)
+def test_a_dialect_knows_its_replies(dialect: Dialect, get: bytes, found: bytes) -> None:
+    """A load counts the bytes of replies, so it has to know what they will be."""
+    keys = [b"a", b"b"]
+
+    assert dialect.get(keys) == get
+    assert dialect.found(keys, b"x") == found
+
+
+def test_quiet_gets_end_with_a_barrier() -> None:
+    """Binary: nothing tells the end of quiet replies but the NOOP behind them."""
+    request, reply = Binary().get([b"a", b"b"]), Binary().found([b"a", b"b"], b"x")
+
+    assert len(request) == 25 + 25 + 24
+    assert request[50:52] == b"\x80\x0a"
+    assert len(reply) == 2 * (24 + 4 + 1 + 1) + 24
+    assert reply[-24:-22] == b"\x81\x0a"
 
 
 def test_a_schedule_keeps_the_rate_in_bursts() -> None:

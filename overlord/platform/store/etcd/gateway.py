@@ -14,12 +14,18 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, TimeoutError as Overdue
-from twisted.internet.error import ConnectError, DNSLookupError, TimeoutError as ConnectTimeout
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionClosed,
+    DNSLookupError,
+    TimeoutError as ConnectTimeout,
+)
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
+from twisted.web._newclient import RequestNotSent, RequestTransmissionFailed
 from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IResponse
 
@@ -41,7 +47,14 @@ READ_SHARE = 0.4
 
 T = TypeVar("T")
 
-_NOT_SENT = (ConnectError, ConnectTimeout, DNSLookupError, RequestNotSent)
+_NOT_SENT = (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectTimeout,
+    DNSLookupError,
+    RequestNotSent,
+)
+_BROKEN_OFF = (ResponseFailed, RequestTransmissionFailed, ConnectionClosed)
 
 
 class _NotDone(Exception):
@@ -131,10 +144,12 @@ class Gateway:
             raise StoreUnavailable(str(error)) from None
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Take nothing more, and wait for what is under way: it ends by its deadline."""
         self.is_closed = True
         for under_way in tuple(self._under_way):
-            under_way.cancel()
+            ended: Deferred[None] = Deferred()
+            under_way.addBoth(_passed_on, ended)
+            await ended
         await self.agent.close()
 
     def _in_turn(self) -> tuple[Endpoint, ...]:
@@ -163,25 +178,36 @@ class Gateway:
         if self.is_closed:
             what.close()
             raise StoreClosed(f"{self.agent.address} is closed")
+        is_overdue = False
+
+        def give_up() -> None:
+            nonlocal is_overdue
+            is_overdue = True
+            under_way.cancel()
+
         under_way = Deferred.fromCoroutine(what)
         self._under_way.add(under_way)
-        under_way.addTimeout(seconds, self.reactor)
+        timer = self.reactor.callLater(seconds, give_up)
         try:
             return await under_way
-        except Overdue:
-            raise _NoAnswer(f"etcd at {endpoint} did not answer within {seconds:.3g} s") from None
-        except BaseException:
-            if self.is_closed:
-                raise StoreClosed(f"{self.agent.address} is closed") from None
+        except (_NotDone, StoreUnavailable):
+            raise
+        except Exception:
+            # Being cancelled has many faces, one for each state of a connection.
+            if is_overdue:
+                late = f"etcd at {endpoint} did not answer within {seconds:.3g} s"
+                raise _NoAnswer(late) from None
             raise
         finally:
             self._under_way.discard(under_way)
+            if timer.active():
+                timer.cancel()
 
     async def _answer(self, endpoint: Endpoint, path: str, body: bytes) -> Json:
         response = await self._begin(endpoint, path, body)
         try:
             found = json.loads(await whole(response))
-        except (ResponseFailed, ValueError) as error:
+        except (*_BROKEN_OFF, ValueError) as error:
             raise _NoAnswer(f"etcd at {endpoint} broke off its answer: {_why(error)}") from error
         return found if isinstance(found, dict) else {}
 
@@ -221,7 +247,7 @@ class Gateway:
                     "or enable its authentication"
                 ) from None
             raise refusal.error(str(endpoint)) from None
-        except (ResponseFailed, ValueError, KeyError) as error:
+        except (*_BROKEN_OFF, ValueError, KeyError) as error:
             raise _NotDone(f"etcd at {endpoint} broke off the login: {_why(error)}") from error
         except _NoAnswer as error:
             raise _NotDone(str(error)) from error
@@ -233,7 +259,7 @@ class Gateway:
             response = await self.agent.post(endpoint, path, body, self._token, is_stream=is_stream)
         except _NOT_SENT as error:
             raise _NotDone(f"cannot connect to etcd at {endpoint}: {_why(error)}") from error
-        except ResponseFailed as error:
+        except _BROKEN_OFF as error:
             if refused := _tls_refusal(error):
                 raise AccessDenied(f"no TLS with etcd at {endpoint}: {refused}") from error
             raise _NoAnswer(f"etcd at {endpoint} broke off: {_why(error)}") from error
@@ -242,22 +268,29 @@ class Gateway:
         try:
             said = json.loads(await whole(response))
             raise Refusal(int(said["code"]), str(said.get("message") or said.get("error")))
-        except (ResponseFailed, ValueError, KeyError, TypeError):
+        except (*_BROKEN_OFF, ValueError, KeyError, TypeError):
             raise _NoAnswer(
                 f"what listens at {endpoint} answers {response.code}: is it etcd 3.4 or later?"
             ) from None
 
 
+def _passed_on(result: Any, ended: "Deferred[None]") -> Any:
+    """Say that it has ended, and leave the result to whom it belongs."""
+    ended.callback(None)
+    return result
+
+
 def _why(error: Exception) -> str:
     """What is behind it, in a line."""
-    if isinstance(error, ResponseFailed) and error.reasons:
-        return ", ".join(str(reason.value) or reason.type.__name__ for reason in error.reasons)
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        return ", ".join(str(reason.value) or reason.type.__name__ for reason in reasons)
     return str(error) or type(error).__name__
 
 
-def _tls_refusal(error: ResponseFailed) -> str:
+def _tls_refusal(error: Exception) -> str:
     """What was wrong about a certificate, or nothing if that was not it."""
-    for reason in error.reasons:
+    for reason in getattr(error, "reasons", ()):
         if isinstance(reason, Failure) and reason.type.__module__.startswith(
             ("OpenSSL", "service_identity")
         ):

@@ -10,6 +10,7 @@ told nothing for `renewal` seconds, while anything in the store has changed, is 
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol as Contract
 
 from attrs import define, frozen
@@ -17,8 +18,7 @@ from twisted.internet.task import deferLater
 
 from overlord.platform.store.address import Endpoint
 from overlord.platform.store.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
-from overlord.platform.store.etcd.gateway import Gateway
-from overlord.platform.store.etcd.messages import entries_of, range_under, revision_of, text
+from overlord.platform.store.etcd.messages import Json, entries_of, range_under, revision_of, text
 from overlord.platform.store.values import Revision
 
 ANY_KEY = text(b"/")
@@ -37,6 +37,22 @@ class LivenessBounds:
     """Seconds after which a silent stream is replaced without one."""
 
 
+class Asked(Contract):
+    """What is asked of the gateway."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]: ...
+
+    async def call(
+        self,
+        path: str,
+        body: Json,
+        *,
+        through: tuple[Endpoint, ...] = (),
+        seconds: float | None = None,
+    ) -> Json: ...
+
+
 class Watched(Contract):
     """What is asked of the watch."""
 
@@ -53,16 +69,17 @@ class Liveness:
 
     watch: Watched
     endpoint: Endpoint
-    gateway: Gateway
+    gateway: Asked
     reactor: Any
     bounds: LivenessBounds
+    now: Callable[[], float] = time.monotonic
 
     async def doubt(self) -> str:
         """Wait until the stream is in doubt, and give the reason."""
         others = tuple(each for each in self.gateway.endpoints if each != self.endpoint)
         known = Revision(0)
         """The newest revision of the store that another member told."""
-        told, told_at = self.watch.received, time.monotonic()
+        told, told_at = self.watch.received, self.now()
         behind: tuple[Revision, float] | None = None
         untold: tuple[Revision, float] | None = None
         while True:
@@ -70,7 +87,7 @@ class Liveness:
             own = await self._own_revision()
             if own is None:
                 return f"etcd at {self.endpoint} did not answer within {self.bounds.silence:g} s"
-            now = time.monotonic()
+            now = self.now()
             if told != self.watch.received or self.watch.is_paused:
                 told, told_at = self.watch.received, now
             if behind is not None and own >= behind[0]:

@@ -15,7 +15,7 @@ from overlord.platform.store.errors import OutcomeUnknown, StoreClosed, StoreUna
 from overlord.platform.store.rules import check_ttl, checked_key, checked_prefix
 from overlord.platform.store.sqlite import statements
 from overlord.platform.store.sqlite.poller import News, Poller
-from overlord.platform.store.sqlite.session import Session
+from overlord.platform.store.sqlite.session import Session, StoreFile
 from overlord.platform.store.sqlite.statements import HistoryBound, State
 from overlord.platform.store.sqlite.watch import SqliteWatch
 from overlord.platform.store.sqlite.worker import Call, Worker
@@ -70,11 +70,12 @@ class SqliteStore(Shorthand):
     _writing: Session = field(init=False)
 
     def start(self) -> None:
-        self._reading, self._writing = Session(self.path), Session(self.path)
+        file = StoreFile(self.path)
+        self._reading, self._writing = Session(file), Session(file)
         self._reader = self._worker("store-reader", self._reading)
         self._writer = self._worker("store-writer", self._writing)
         self._poller = Poller(
-            self._reading,
+            file,
             self.reactor,
             self.settings.poll_interval,
             self.settings.timeout,

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 
 from overlord.platform.store.boottime import seconds_since_boot
 from overlord.platform.store.errors import StoreError
-from overlord.platform.store.sqlite.session import Session, translated
+from overlord.platform.store.sqlite.session import Session, StoreFile, translated
 from overlord.platform.store.sqlite.statements import State, next_expiry, state_of
 
 RETRY_PAUSE = 0.2
@@ -34,7 +34,7 @@ class Poller:
     the file only when that has changed.
     """
 
-    session: Session
+    file: StoreFile
     reactor: Any
     interval: float
     timeout: float
@@ -60,7 +60,7 @@ class Poller:
         self._thread = None
 
     def _run(self, stopping: threading.Event) -> None:
-        session = Session(self.session.path, self.session.may_create)
+        session = Session(self.file)
         seen: tuple[int, int] | None = None
         expiry: float | None = None
         while not stopping.is_set():

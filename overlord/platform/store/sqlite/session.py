@@ -30,25 +30,36 @@ FILE_MODE = 0o600
 
 
 @define(eq=False)
+class StoreFile:
+    """The file, as all threads of a store know it."""
+
+    path: Path
+    was_seen: bool = False
+    """One that was there and has vanished is not made anew: it would look as if all were deleted."""
+
+
+@define(eq=False)
 class Session:
     """A connection that belongs to one thread."""
 
-    path: Path
-    may_create: bool = True
-    """Whether a file that is not there is made. Not any more once we have seen it."""
+    file: StoreFile
     _connection: sqlite3.Connection | None = field(default=None, init=False)
-    _file: tuple[int, int] = field(default=(0, 0), init=False)
+    _opened: tuple[int, int] = field(default=(0, 0), init=False)
     """Device and inode of what is open."""
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
 
     def connection(self, deadline: float) -> sqlite3.Connection:
         """The connection, opened if need be. `deadline` is one of `time.monotonic`."""
-        if self._connection is not None and self._file != self._identity():
+        if self._connection is not None and self._opened != self._identity():
             self.close()  # the file was removed or replaced: writing on would go nowhere
         if self._connection is None:
             with translated(self.path):
                 self._connection = self._open(deadline)
-            self._file = self._identity()
-            self.may_create = False
+            self._opened = self._identity()
+            self.file.was_seen = True
         return self._connection
 
     def close(self) -> None:
@@ -102,7 +113,7 @@ class Session:
         try:
             status = self.path.stat()
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and self.may_create:
+            if isinstance(error, FileNotFoundError) and not self.file.was_seen:
                 return (0, 0)
             raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from error
         return (status.st_dev, status.st_ino)

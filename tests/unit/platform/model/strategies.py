@@ -120,7 +120,7 @@ def instances(draw: st.DrawFn) -> Instance:
     if draw(st.booleans()):
         bus_port = instance.port + 10_000 if instance.port < 55_000 else instance.port - 10_000
         node_id = draw(OF_TYPE[units.NodeId])
-        return attrs.evolve(instance, alias="", node_id=node_id, bus_port=bus_port)
+        return attrs.evolve(instance, alias=None, node_id=node_id, bus_port=bus_port)
     return attrs.evolve(instance, alias=draw(names), node_id=None, bus_port=0)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 from attrs import evolve, frozen
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from unit.platform.model.strategies import records
 
 from overlord.platform.model import codec
@@ -22,7 +22,6 @@ RECORDED = Path(__file__).parent / "data"
 """For each kind and schema a record as this program, or an earlier one, has written it."""
 
 
-@settings(max_examples=300)
 @given(record=records)
 def test_what_is_written_is_read(record: Record) -> None:
     """Records of every kind, with everything that their classes allow."""

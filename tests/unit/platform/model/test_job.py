@@ -6,8 +6,18 @@ import pytest
 from attrs import evolve
 from hypothesis import given, strategies as st
 
+from overlord.platform.model.codec import MAX_RECORD_SIZE, encode
+from overlord.platform.model.errors import InvalidRecord
 from overlord.platform.model.instance import INSTANCE_MOVES, Instance
-from overlord.platform.model.job import ENDED, JOB_MOVES, STEP_MOVES, Job, Step, WrongStep
+from overlord.platform.model.job import (
+    ENDED,
+    JOB_MOVES,
+    MAX_STEPS,
+    STEP_MOVES,
+    Job,
+    Step,
+    WrongStep,
+)
 from overlord.platform.model.reading import check
 from overlord.platform.model.states import WrongMove
 from overlord.platform.model.work import KINDS, Create
@@ -136,6 +146,24 @@ def test_whatever_happens_the_record_stays_right(events: list[str], shares: list
         assert 0 <= one.percent() <= 100
         assert (one.percent() == 100) == (one.state == "done")
         assert one.in_words()
+
+
+def test_the_longest_job_fits_into_a_record() -> None:
+    """Also when all its steps are done: it must not stop at the last because it grew."""
+    one = job(*[1] * MAX_STEPS)
+    step = evolve(
+        one.steps[0],
+        title="restart instance user-sessions/1200 at [fd00:aaaa:bbbb:cccc::1234]:31000",
+        state="done",
+        progress=1.0,
+        attempts=3,
+        started_at=1767323045.678901,
+        ended_at=1767323046.678901,
+    )
+
+    assert len(encode(evolve(one, steps=(step,) * MAX_STEPS))) < MAX_RECORD_SIZE
+    with pytest.raises(InvalidRecord, match="steps: must be at most 4000, not 4001"):
+        check(evolve(one, steps=(step,) * (MAX_STEPS + 1)))
 
 
 def test_a_job_that_is_done_has_done_its_steps() -> None:

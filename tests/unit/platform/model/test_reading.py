@@ -138,6 +138,27 @@ def test_what_is_wrong_with_other_records(cls: type[Record], table: object, reas
     assert any(reason in line for line in mistakes(cls, table)), mistakes(cls, table)
 
 
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        ({"kind": "upgrade", "version": "redis-7.0.16"}, "work.version: there is no version 'redis-7.0.16' (did you mean 'redis-7.0.15'?)"),
+        ({"kind": "change_config", "template": "rediss"}, "work.template: there is no template 'rediss' (did you mean 'redis'?)"),
+        ({"kind": "change_config", "template": "redis", "settings": {"port": "1"}}, "work.settings: the template 'redis' lets no cluster set 'port'"),
+        ({"kind": "replace", "instances": [1], "avoid": ["cache-2"]}, "work.avoid[0]: there is no host 'cache-2' (did you mean 'cache-1'?)"),
+    ],
+)  # fmt: skip
+def test_what_a_job_is_to_bring_about_exists(work: dict[str, object], reason: str) -> None:
+    table = {
+        "id": "20260102-030405678-0a1b2c3d",
+        "cluster": "users",
+        "work": work,
+        "created_at": 1,
+        "created_by": "user alice",
+    }
+
+    assert mistakes(Job, table, KNOWN) == [f"job: {reason}"]
+
+
 def test_a_password_is_in_no_message() -> None:
     assert "s3 cret" not in "".join(mistakes(Secrets, {"cluster": "/", "password": "s3 cret"}))
     assert "s3cret" not in repr(Secrets(cluster="a", password="s3cret"))

@@ -5,7 +5,7 @@ It knows the guarantees and the room of hosts, and nothing else of the code that
 """
 
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 
 def possible(room, before, needs, fresh, copies):
@@ -65,3 +65,23 @@ def possible(room, before, needs, fresh, copies):
         return False
 
     return fill(0, left, ())
+
+
+def fewest_moves(room, rows, size):
+    """With how few moves `size` of the rows can stay and be legal; None if with none."""
+    counts = []
+    for kept in {tuple(sorted(chosen)) for chosen in combinations(map(tuple, rows), size)}:
+        places = [(row, at) for row, members in enumerate(kept) for at in range(len(members))]
+        for stays in sorted(product((True, False), repeat=len(places)), key=lambda s: -sum(s)):
+            moves = len(places) - sum(stays)
+            if moves > sum(room) or (counts and moves >= min(counts)):
+                break
+            before = [[] for _ in kept]
+            for (row, at), stay in zip(places, stays, strict=True):
+                if stay:
+                    before[row].append(kept[row][at])
+            needs = [len(kept[row]) - len(before[row]) for row in range(size)]
+            if possible(room, tuple(map(tuple, before)), tuple(needs), 0, len(kept[0])):
+                counts.append(moves)
+                break
+    return min(counts, default=None)

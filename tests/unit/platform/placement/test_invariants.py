@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from attrs import evolve
 from hypothesis import given, settings, strategies as st
-from unit.platform.placement.oracle import possible
+from unit.platform.placement.oracle import fewest_moves, possible
 from unit.platform.placement.pictures import (
     GIB,
     a_host,
@@ -35,12 +35,19 @@ from overlord.platform.placement import (
     drain,
     hosts_of,
     replace,
+    scale_in,
 )
 from overlord.platform.placement.books import Books
 
 CPU = 1000
 
-REFUSALS = {Reason.TOO_FEW_HOSTS, Reason.TOO_LITTLE_ROOM, Reason.NO_HOST, Reason.MAJORITY}
+REFUSALS = {
+    Reason.TOO_FEW_HOSTS,
+    Reason.TOO_LITTLE_ROOM,
+    Reason.NO_HOST,
+    Reason.MAJORITY,
+    Reason.TOO_SMALL,
+}
 
 demands = st.one_of(
     st.integers(0, 2).map(lambda replicas: redis(replicas=replicas)), st.just(singles())
@@ -96,7 +103,7 @@ def test_chains_of_operations_keep_the_guarantees(data):
     for _ in range(data.draw(st.integers(1, 4))):
         before = {one.address: one for one in picture.running}
         picture = drifted(picture, data.draw(st.integers(0, 99)))
-        match data.draw(st.sampled_from(["append", "drain", "replace", "another"])):
+        match data.draw(st.sampled_from(["append", "drain", "replace", "scale_in", "another"])):
             case "append":
                 more = data.draw(st.integers(1, 4))
                 plan = planned(append, picture, demand.cluster, more)
@@ -114,6 +121,13 @@ def test_chains_of_operations_keep_the_guarantees(data):
                 chosen = data.draw(st.lists(st.sampled_from(sorted(before)), unique=True))
                 plan = planned(replace, picture, chosen)
                 assert plan is None or {one.address for one in plan.leaving} == set(chosen)
+            case "scale_in":
+                size = len(shards_of(picture.by_cluster[demand.cluster]))
+                if size < 2:
+                    continue
+                fewer = data.draw(st.integers(1, size - 1))
+                plan = planned(scale_in, picture, demand.cluster, fewer)
+                assert plan is None or len(plan.removed) == fewer * demand.copies
             case _:
                 name = f"other{len(picture.demands)}"
                 plan = planned(create, picture, redis(name, memory=2 * GIB), 3)
@@ -174,6 +188,36 @@ def test_shards_are_completed_or_added_whenever_that_is_possible(data):
     needs = tuple(sum(one in leaving for one in row) for row in rows)
     exists = possible(tuple(room), before, needs, more, demand.copies)
     assert (plan is not None) == exists
+    if plan is not None:
+        carried_out(plan, picture)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_shards_are_taken_away_whenever_that_is_possible(data):
+    """With moves where a smaller cluster needs them, and not one move more than that."""
+    demand = redis(replicas=data.draw(st.integers(0, 1)))
+    size, count = data.draw(st.integers(3, 6)), data.draw(st.integers(3, 4))
+    plan = planned(create, Picture(hosts(count)), demand, size)
+    if plan is None:
+        return
+    picture = drifted(carried_out(plan, Picture(hosts(count))), data.draw(st.integers(0, 99)))
+    room = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count + 2))
+    machines = [
+        a_host(f"10.0.0.{number}", many * GIB, many * CPU, PortSet(((33000, 34000),)))
+        for number, many in enumerate(room, 1)
+    ]
+    picture = evolve(picture, hosts=machines)
+    fewer = data.draw(st.integers(max(1, size - 4), size - 1))
+    rows = [
+        tuple(int(one.host.rpartition(".")[2]) - 1 for one in members)
+        for members in shards_of(picture.running).values()
+    ]
+
+    plan = planned(scale_in, picture, demand.cluster, fewer)
+
+    found = None if plan is None else len(plan.moved)
+    assert found == fewest_moves(tuple(room), rows, size - fewer)
     if plan is not None:
         carried_out(plan, picture)
 

@@ -447,3 +447,91 @@ def test_three_nodes_answer_as_one_server(requests: list[bytes], data: st.DataOb
     )
 
     assert got == expected
+
+
+def number(name: bytes, value: bytes, opaque: int = 7) -> bytes:
+    return frame(binary.REPLY, STAT, opaque=opaque, key=name, value=value)
+
+
+NUMBERS = [number(b"items:1:number", b"2"), number(b"items:1:age", b"5"), number(b"size", b"x")]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_numbers_of_nodes_are_added_up(piece: int) -> None:
+    """Of as many frames as numbers from each node, however they are cut."""
+    bench = Bench(2)
+    client = bench.client()
+    client.stream.receive(asked(STAT, b"items") + asked(NOOP))
+    bench.outbox.flush()
+    assert [wire.take() for wire in bench.wires] == [asked(STAT, b"items")] * 2
+
+    said_by_each = b"".join(NUMBERS) + said(STAT)
+    for link in bench.links:
+        for at in range(0, len(said_by_each), piece):
+            link.receive(said_by_each[at : at + piece])
+    bench.outbox.flush()
+
+    assert client.take() == (
+        number(b"items:1:number", b"4") + number(b"items:1:age", b"5") + said(STAT) + said(NOOP)
+    )
+    assert all(link.in_flight == 0 for link in bench.links)
+
+
+def test_settings_are_those_that_all_nodes_have() -> None:
+    bench = Bench(2)
+    client = bench.client()
+    client.stream.receive(asked(STAT, b"settings"))
+    bench.outbox.flush()
+
+    for link, port in zip(bench.links, (b"1", b"2"), strict=True):
+        link.receive(number(b"maxbytes", b"64") + number(b"tcpport", port) + said(STAT))
+    bench.outbox.flush()
+
+    assert client.take() == number(b"maxbytes", b"64") + said(STAT)
+
+
+def test_a_node_that_is_not_there_is_the_answer_to_stat() -> None:
+    bench = Bench(2)
+    client = bench.client()
+    client.stream.receive(asked(STAT, b"slabs"))
+    bench.links[0].receive(b"".join(NUMBERS[:2]))
+    bench.links[0].lost("connection lost")
+    bench.links[1].receive(said(STAT))
+    bench.outbox.flush()
+
+    reply = client.take()
+    assert (reply[1], int.from_bytes(reply[6:8], "big")) == (STAT, binary.TEMPORARY_FAILURE)
+    assert reply[12:16] == (7).to_bytes(4, "big")
+    assert b"connection lost" in reply
+
+
+@pytest.mark.parametrize("what", [b"nonsense", b"conns", b"reset", b"cachedump 1 1"])
+def test_other_numbers_are_not_found(bench: Bench, what: bytes) -> None:
+    """As with memcached, also what concerns one server only."""
+    assert bench.ask(bench.client(), asked(STAT, what)) == said(STAT, **MISSING)
+
+
+def test_numbers_that_never_end_end_the_connection() -> None:
+    """By the bound on a reply, without recursion, and with nothing but an error for the client."""
+    bench = Bench(1, max_arg_size=1 << 20)
+    client = bench.client()
+    client.stream.receive(asked(STAT, b"items"))
+    bench.outbox.flush()
+    for _ in range(5):
+        bench.links[0].receive(number(b"n", b"1") * 10_000)
+    bench.links[0].lost(bench.links[0].reason)
+    bench.outbox.flush()
+
+    assert bench.flow.bound_hits == {"max_arg_size": 1}
+    assert client.take()[7] == binary.TEMPORARY_FAILURE
+
+
+def test_other_frames_among_numbers_end_the_connection() -> None:
+    bench = Bench(1)
+    bench.client().stream.receive(asked(STAT, b"items"))
+    bench.outbox.flush()
+
+    bench.links[0].receive(NUMBERS[0] + said(GET, value=b"x"))
+
+    assert bench.links[0].closing == ABORTING
+    assert "among the numbers" in bench.links[0].reason
