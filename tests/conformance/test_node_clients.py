@@ -9,7 +9,6 @@ may have become the same, and no command may be missing in the scripts.
 
 import json
 import random
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 import attrs
 import pytest
-from conformance.npm import LIBRARIES, NodeJs, node_js
+from conformance.npm import LIBRARIES, NodeJs
 from integration.fixtures import SEED, available_transports
 from integration.programs import OverlordProxy, RedisServer
 
@@ -50,13 +49,6 @@ def cells() -> list[Any]:
         )
         for cell in CELLS
     ]
-
-
-@pytest.fixture(scope="module")
-def node() -> NodeJs:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node.js with npm here (the soak installs it)")
-    return node_js()
 
 
 @pytest.fixture(scope="module")
