@@ -2,7 +2,7 @@
 The cluster clients of ioredis and node-redis, in front of three proxies that pass for a Redis Cluster.
 
 ioredis goes on when one of them dies. node-redis keeps what it has to say to a node that is gone until that
-node is back, and asks nobody for the slots meanwhile, in front of a real cluster as well; so there it is
+node is back, and asks for the slots again only when it is redirected, which a proxy never does; so there it is
 tested that a new client comes in through the others.
 """
 
@@ -24,6 +24,8 @@ SCRIPT = Path(__file__).parent / "node_clients" / "cluster.cjs"
 KEYS = 40
 DEADLINE = 30.0
 """Seconds for a client's round."""
+PATIENCE = 30.0
+"""Seconds that a busy machine may take for what takes three; how long it takes is for the unit tests to say."""
 DRAWN = random.Random(f"{SEED}:node cluster clients").choice(list(LIBRARIES))
 
 
@@ -46,7 +48,7 @@ def proxies(cluster: RedisCluster) -> Iterator[list[OverlordProxy]]:
     try:
         for proxy in made:
             proxy.start()
-        wait_for(lambda: all(share(proxy, made) for proxy in made), "all share the slots", 10)
+        wait_for(lambda: all(share(proxy, made) for proxy in made), "all share the slots", PATIENCE)
         yield made
     finally:
         for proxy in made:
@@ -118,8 +120,8 @@ def test_a_cluster_client_works_with_three_and_after_one_dies(
     with connect(library, [first]) as client:  # type: ignore[attr-defined]
         assert client.round() == everyone
         third.kill()
-        wait_for(lambda: share(first, [first, second]), "two share all", 5)
-        wait_for(lambda: share(second, [first, second]), "both say so", 5)
+        wait_for(lambda: share(first, [first, second]), "two share all", PATIENCE)
+        wait_for(lambda: share(second, [first, second]), "both say so", PATIENCE)
         if goes_on:
             assert client.round() == living
 
@@ -127,5 +129,5 @@ def test_a_cluster_client_works_with_three_and_after_one_dies(
             assert newcomer.round() == living
 
         third.start()
-        wait_for(lambda: all(share(each, proxies) for each in proxies), "three share all", 8)
+        wait_for(lambda: all(share(each, proxies) for each in proxies), "three share all", PATIENCE)
         assert client.round().get("wrong") == 0

@@ -15,8 +15,8 @@ from overlord.hashing import slot_of
 from overlord.topology import Address, Answer, parse_nodes, parse_shards, parse_slots
 
 KEYS = spread("key", 100)
-WITHIN = 3.0
-"""Seconds until a silent proxy has no slots any more, or one that is back has its own."""
+PATIENCE = 30.0
+"""Seconds that a busy machine may take for what takes three; how long it takes is for the unit tests to say."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def proxies(
             with proxy.client() as client:
                 wait_for(lambda: not isinstance(client.call("GET", "x"), Error), "slots are known")
         # Who was started first has waited for the others longer than it had to be patient.
-        wait_for(lambda: all_tell(made, made), "all tell the same", WITHIN + 3)
+        wait_for(lambda: all_tell(made, made), "all tell the same", PATIENCE)
         yield made
         assert not any("Traceback" in proxy.log() for proxy in made)
     finally:
@@ -135,7 +135,7 @@ def test_three_proxies_tell_the_same(proxies: list[OverlordProxy]) -> None:
         assert myself.port == proxy.port
 
 
-@pytest.mark.parametrize("how", ["freeze", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("freeze", marks=pytest.mark.soak), "kill"])
 def test_one_of_three_dies_and_comes_back(proxies: list[OverlordProxy], how: str) -> None:
     """Its slots are shown as the others' meanwhile, and redis-py goes on."""
     first, second, third = proxies
@@ -146,16 +146,16 @@ def test_one_of_three_dies_and_comes_back(proxies: list[OverlordProxy], how: str
         before = max(node.config_epoch for node in told(first)[0].nodes)
 
         getattr(third, how)()
-        wait_for(lambda: all_tell([first, second], [first, second]), "two share all", WITHIN + 1)
+        wait_for(lambda: all_tell([first, second], [first, second]), "two share all", PATIENCE)
         assert min(node.config_epoch for node in told(first)[0].nodes) > before
-        wait_for(lambda: goes_on(client), "the client goes on", 10)
+        wait_for(lambda: goes_on(client), "the client goes on", PATIENCE)
         use(client, "during")
 
         if how == "freeze":
             third.thaw()
         else:
             third.start()
-        wait_for(lambda: all_tell(proxies, proxies), "all three share all", WITHIN + 3)
+        wait_for(lambda: all_tell(proxies, proxies), "all three share all", PATIENCE)
         use(client, "after")
 
 
