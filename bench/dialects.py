@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.wire import PIECE, Connection, benchmark_key, frame
 
-REDIS, MEMCACHED = "redis", "memcached"
+REDIS, MEMCACHED, CLUSTER = "redis", "memcached", "redis-cluster"
 """The kinds of nodes."""
 
 
@@ -55,6 +55,14 @@ class Redis(Dialect):
     def found(self, keys: Sequence[bytes], value: bytes) -> bytes:
         bulk = b"$%d\r\n%s\r\n" % (len(value), value)
         return bulk if len(keys) == 1 else b"*%d\r\n%s" % (len(keys), bulk * len(keys))
+
+
+class Cluster(Redis):
+    """The same, and the nodes are a Redis Cluster of which the client knows nothing."""
+
+    name = "cluster"
+    nodes = CLUSTER
+    cache_type = "redis_cluster"
 
 
 class Text(Dialect):
@@ -119,9 +127,10 @@ class Binary(Dialect):
         return b"".join(values) + _packet(0x0A, magic=0x81)
 
 
-DIALECTS = {dialect.name: dialect for dialect in (Redis(), Text(), Meta(), Binary())}
+DIALECTS = {dialect.name: dialect for dialect in (Redis(), Cluster(), Text(), Meta(), Binary())}
 CLEAR: dict[str, tuple[bytes, bytes]] = {
     REDIS: (frame([b"FLUSHALL"]), b"+OK\r\n"),
+    CLUSTER: (frame([b"FLUSHALL"]), b"+OK\r\n"),
     MEMCACHED: (b"flush_all\r\n", b"OK\r\n"),
 }
 """What deletes every key of a node of that kind, and its reply."""

@@ -15,7 +15,7 @@ import time
 
 from attrs import frozen
 
-from bench.dialects import Redis
+from bench.dialects import Cluster, Redis
 from bench.errors import BenchError
 from bench.proc import CpuTime, cpu_time
 from bench.servers import Contestant, program, spawn
@@ -157,7 +157,7 @@ def _cost_of_connecting(contestant: Contestant, load: Load) -> CpuTime:
 
 def _generate(contestant: Contestant, load: Load, requests: int) -> dict[str, float]:
     """Put the load on it; `rps`, `p50_latency_ms` and `p99_latency_ms` of what came out."""
-    if load.dialect == Redis.name:
+    if load.dialect in (Redis.name, Cluster.name):
         output = _run(_redis_benchmark(contestant.port, load, requests), contestant, load)
         row = benchmark_row(output)
         return {name: float(row[name]) for name in ("rps", "p50_latency_ms", "p99_latency_ms")}

@@ -2,9 +2,9 @@
 
 from attrs import evolve, frozen
 
-from bench.dialects import Binary, Dialect, Meta, Text
+from bench.dialects import Binary, Cluster, Dialect, Meta, Redis, Text
 from bench.load import Load
-from bench.servers import NUTCRACKER, NUTCRACKER_V4, OVERLORD, SILENT, TWIN
+from bench.servers import DIRECT, NUTCRACKER, NUTCRACKER_V4, OVERLORD, SILENT, TWIN
 
 SMALL, KIB, HUNDRED_KIB = 32, 1024, 100 * 1024
 
@@ -81,6 +81,15 @@ def _beside_text(name: str, load: Load, dialect: type[Dialect]) -> Scenario:
     return Scenario(name, loads, absent=(NUTCRACKER, NUTCRACKER_V4, TWIN))
 
 
+def _beside_ring(name: str, load: Load) -> Scenario:
+    """The same load over three nodes with a ring, and over three that are a Redis Cluster."""
+    loads = (
+        evolve(load, nodes=3, dialect=Redis.name),
+        evolve(load, nodes=3, dialect=Cluster.name),
+    )
+    return Scenario(name, loads, cpu_seconds=2.0, absent=(DIRECT, NUTCRACKER, NUTCRACKER_V4, TWIN))
+
+
 SCENARIOS: tuple[AnyScenario, ...] = (
     _one("get-p1", Load("get")),
     _one("set-p1", Load("set")),
@@ -104,6 +113,10 @@ SCENARIOS: tuple[AnyScenario, ...] = (
     _beside_text("binary-get", Load("get"), Binary),
     _beside_text("binary-set", Load("set"), Binary),
     _beside_text("binary-get-10", Load("get", batch=10), Binary),
+    _beside_ring("cluster-get", Load("get")),
+    _beside_ring("cluster-set", Load("set")),
+    _beside_ring("cluster-get-p10", Load("get", pipeline=10)),
+    _beside_ring("cluster-mget-10", Load("get", batch=10)),
     CostScenario("metrics-p1", Load("get"), OVERLORD, SILENT),
     CostScenario("metrics-p10", Load("get", pipeline=10), OVERLORD, SILENT),
     PacedScenario("equal-load", Load("get"), share=0.6),

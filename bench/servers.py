@@ -25,7 +25,7 @@ from typing import IO, Self
 
 from attrs import define, field, frozen
 
-from bench.dialects import CLEAR, MEMCACHED, REDIS, Dialect, fill
+from bench.dialects import CLEAR, CLUSTER, MEMCACHED, REDIS, Dialect, fill
 from bench.errors import BenchError
 from bench.wire import Connection
 
@@ -35,6 +35,7 @@ STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 OPEN_FILES = 20_000
 """Descriptors that 10,000 clients need at a proxy, with room to spare."""
+SLOTS = 16_384
 PROBES = 1_000
 """Keys that are stored through a proxy before it is measured: enough to reach 64 nodes."""
 BACKLOG = 4096
@@ -158,6 +159,8 @@ class Bed:
             for node in started:
                 self._wait_until(node, lambda port: clear(port, kind))
             nodes += started
+            if kind == CLUSTER:
+                share_slots([node.port for node in nodes])
         return nodes[:count]
 
     def _start_node(self, port: int, kind: str) -> Server:
@@ -165,6 +168,8 @@ class Bed:
             settings = f"-l 127.0.0.1 -p {port} -U 0 -t 1 -m 256 -u nobody"
             return self._start(f"node-{port}", port, [program("memcached"), *settings.split()])
         settings = f"--bind 127.0.0.1 --port {port} --appendonly no --loglevel warning"
+        if kind == CLUSTER:
+            settings += f" --cluster-enabled yes --cluster-config-file nodes-{port}.conf"
         command = [program("redis-server"), *settings.split(), "--save", ""]
         return self._start(f"node-{port}", port, [*command, "--dir", str(self._directory)])
 
@@ -330,6 +335,16 @@ def clear(port: int, kind: str) -> None:
     """Delete all keys of a node."""
     with Connection(port) as connection:
         connection.exchange(*CLEAR[kind])
+
+
+def share_slots(ports: Sequence[int]) -> None:
+    """Make nodes that have no slots one Redis Cluster."""
+    bounds = [SLOTS * number // len(ports) for number in range(len(ports) + 1)]
+    for number, port in enumerate(ports):
+        with Connection(port) as connection:
+            slots = b"%d" % bounds[number], b"%d" % (bounds[number + 1] - 1)
+            connection.call(b"CLUSTER", b"ADDSLOTSRANGE", *slots)
+            connection.call(b"CLUSTER", b"MEET", b"127.0.0.1", b"%d" % ports[0])
 
 
 def last_words(server: Server) -> str:
