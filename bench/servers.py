@@ -36,6 +36,9 @@ STOP_TIMEOUT = 10.0
 OPEN_FILES = 20_000
 """Descriptors that 10,000 clients need at a proxy, with room to spare."""
 SLOTS = 16_384
+HIGHEST = 65_535
+HIGHEST_WITH_BUS = HIGHEST - 10_000
+"""A node of a Redis Cluster listens at a second port, 10,000 above its first."""
 PROBES = 1_000
 """Keys that are stored through a proxy before it is measured: enough to reach 64 nodes."""
 BACKLOG = 4096
@@ -155,7 +158,8 @@ class Bed:
         nodes = self._nodes.setdefault(kind, [])
         missing = count - len(nodes)
         if missing > 0:
-            started = [self._start_node(port, kind) for port in free_ports(missing)]
+            ports = free_ports(missing, HIGHEST_WITH_BUS if kind == CLUSTER else HIGHEST)
+            started = [self._start_node(port, kind) for port in ports]
             for node in started:
                 self._wait_until(node, lambda port: clear(port, kind))
             nodes += started
@@ -304,13 +308,18 @@ def twistd() -> Path:
     return path
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, highest: int = HIGHEST) -> list[int]:
     """Ports on the loopback interface that nobody has; all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    sockets: list[socket.socket] = []
+    found: list[int] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            sockets.append(socket.socket())
+            sockets[-1].bind(("127.0.0.1", 0))
+            port = sockets[-1].getsockname()[1]
+            if port <= highest:
+                found.append(port)
+        return found
     finally:
         for each in sockets:
             each.close()
