@@ -320,6 +320,8 @@ FACTS = SimpleNamespace(
     commands_processed=1,
     used_memory=1 << 20,
     nodes=3,
+    poses=False,
+    pose=lambda session: None,
     nodes_up=3,
     now=lambda: 1_000_010.5,
     client=lambda number: STATE if number == 7 else None,
