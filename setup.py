@@ -80,7 +80,11 @@ class CopyAfresh(build_py):
 
 
 class BuildAllOrNone(build_ext):
-    """Builds every extension, or, where the C compiler or its headers fail, none of them."""
+    """Builds every extension, or, where the C compiler or its headers fail, none of them; on all processors."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self) -> None:
         try:
