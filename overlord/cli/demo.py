@@ -30,6 +30,8 @@ FRONT_PORT = 26379
 STAT_PORT = 2110
 """Where its metrics are, if nobody else is there."""
 
+PORT_TRIES = 5
+"""So many ports are tried for a server when others take them before it does."""
 SERVER_TIMEOUT = 10.0
 """Seconds until all servers have to answer."""
 
@@ -186,24 +188,46 @@ def is_ignored(number: signal.Signals) -> bool:
 
 def start_nodes(family: Family, program: str, count: int, stop: Stop) -> list[Node]:
     """Start the servers, and wait until all of them answer."""
-    nodes = []
-    for i in range(count):
-        port = free_port()
-        command = [program, "--port", str(port), "--bind", HOST, "--dir", family.folder]
-        command += ["--save", "", "--appendonly", "no", "--logfile", f"node-{i + 1}.log"]
-        nodes.append(Node(f"node-{i + 1}", port, family.start(command)))
-    for node in nodes:
-        wait_for(node, SERVER_TIMEOUT, stop, Path(family.folder, f"{node.name}.log"))
+    nodes = [start_node(family, program, f"node-{i + 1}") for i in range(count)]
+    for at in range(count):
+        tries = 1
+        while tries < PORT_TRIES and has_lost_its_port(nodes[at], log_of(family, nodes[at]), stop):
+            nodes[at] = start_node(family, program, nodes[at].name)
+            tries += 1
+        wait_for(nodes[at], SERVER_TIMEOUT, stop, log_of(family, nodes[at]))
     return nodes
+
+
+def start_node(family: Family, program: str, name: str) -> Node:
+    """Start a server on a port that is free at this moment."""
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", HOST, "--dir", family.folder]
+    command += ["--save", "", "--appendonly", "no", "--logfile", f"{name}.log"]
+    return Node(name, port, family.start(command))
+
+
+def log_of(family: Family, node: Node) -> Path:
+    """Where a server writes what it says."""
+    return Path(family.folder, f"{node.name}.log")
+
+
+def has_lost_its_port(node: Node, log: Path, stop: Stop) -> bool:
+    """Whether a server has ended because somebody else took the port that was free for it."""
+    wait_until(lambda: is_over(node, stop), SERVER_TIMEOUT)
+    if node.child.poll() is None or not log.exists():
+        return False
+    last = log.read_text(errors="replace").strip().splitlines()[-1:]
+    return any(f"Failed listening on port {node.port} " in line for line in last)
+
+
+def is_over(node: Node, stop: Stop) -> bool:
+    """Whether a server answers, is dead, or nobody wants it any more."""
+    return stop.is_asked or node.child.poll() is not None or answers(node.port)
 
 
 def wait_for(node: Node, seconds: float, stop: Stop, log: Path) -> None:
     """Wait until a server answers, is dead, or nobody wants it any more."""
-
-    def is_over() -> bool:
-        return stop.is_asked or node.child.poll() is not None or answers(node.port)
-
-    in_time = wait_until(is_over, seconds)
+    in_time = wait_until(lambda: is_over(node, stop), seconds)
     if stop.is_asked or (in_time and node.child.poll() is None):
         return
     said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []

@@ -122,6 +122,25 @@ def test_a_signal_ends_everything_in_order(start, number):
     assert "got SIGTERM: finishing what is under way" in demo.said()
 
 
+def test_a_server_whose_port_was_taken_gets_another(start, tmp_path):
+    """Between looking for a free port and listening there, it may be somebody else's."""
+    program = tmp_path / "unlucky"
+    program.write_text(
+        f"""#!/bin/sh
+[ -e {tmp_path}/tried ] && exec {SERVER} "$@"
+echo $2 > {tmp_path}/tried
+for last; do :; done
+echo "1:M # Failed listening on port $2 (TCP), aborting." > "$last"
+exit 1
+"""
+    )
+    program.chmod(0o755)
+
+    demo = serves(start(f"--server={program}", "--servers", "1"))
+
+    assert f"127.0.0.1:{(tmp_path / 'tried').read_text().strip()} " not in demo.said()
+
+
 def test_nohup_outlives_the_terminal(start):
     """Where SIGHUP is ignored at the start, as nohup has it, it ends nothing."""
     demo = serves(start("--server", SERVER, hangup=signal.SIG_IGN))
